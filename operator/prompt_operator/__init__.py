@@ -1,0 +1,1 @@
+"""The operator for LLM prompts on Kubernetes."""

@@ -1,0 +1,1 @@
+"""One outside system each; they do not know one another."""

@@ -1,0 +1,1 @@
+"""What the operator decides: pure functions over frozen facts. No I/O, no clock, no dice, no logging."""

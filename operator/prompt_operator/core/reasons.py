@@ -1,0 +1,91 @@
+"""The closed vocabulary of reasons. Stored in status, Events and records: add, never rename.
+
+Every reason has a page of the same name in docs/runbooks.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """Condition types of the kinds. State, not transition, in names."""
+
+    READY = "Ready"
+    SERVING = "Serving"
+    HEALTHY = "Healthy"
+    PROPAGATED = "Propagated"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    NOT_IMPLEMENTED = "NotImplemented"
+    REVIEW_REQUIRED = "ReviewRequired"
+    RULES_VALID = "RulesValid"
+    VERIFIED = "Verified"
+    ACCEPTED = "Accepted"
+    EXECUTED = "Executed"
+    RECOVERED = "Recovered"
+
+
+class Reason(StrEnum):
+    """Why a condition has its status, or what an Event tells."""
+
+    ACTIVE = "Active"
+    SUSPENDED = "Suspended"
+    FALLBACK = "Fallback"
+    ROLLED_BACK = "RolledBack"
+    VERSION_HELD = "VersionHeld"
+    VERSION_MISSING = "VersionMissing"
+    VERSION_DRAFT = "VersionDraft"
+    HASH_MISMATCH = "HashMismatch"
+    TOO_LARGE = "TooLarge"
+    INVALID_VERSION = "InvalidVersion"
+    RULE_INVALID = "RuleInvalid"
+    POLICY_NOT_FOUND = "PolicyNotFound"
+    POLICY_INVALID = "PolicyInvalid"
+    CONFIG_MAP_CONFLICT = "ConfigMapConflict"
+    API_ERROR = "ApiError"
+    NOT_IMPLEMENTED = "NotImplemented"
+    NOTHING_SERVED = "NothingServed"
+    CRITICAL_RULE_FIRING = "CriticalRuleFiring"
+    MANUAL_INTERVENTION_REQUIRED = "ManualInterventionRequired"
+    RULES_NORMAL = "RulesNormal"
+    NO_EVIDENCE = "NoEvidence"
+    SEEN_IN_METRICS = "SeenInMetrics"
+    NOT_SEEN_YET = "NotSeenYet"
+    REVIEW_REQUESTED = "ReviewRequested"
+    IDENTICAL = "Identical"
+    VALID = "Valid"
+    # Events only
+    ACTIVATED = "Activated"
+    PROJECTED = "Projected"
+    HEALED = "ConfigMapHealed"
+    RULE_FIRING = "RuleFiring"
+    RULE_RESOLVED = "RuleResolved"
+    ROLLBACK_REFUSED = "RollbackRefused"
+    ROLLBACK_DRY_RUN = "RollbackDryRun"
+    RECOVERED = "Recovered"
+    NOT_RECOVERED = "NotRecovered"
+    INCONCLUSIVE = "Inconclusive"
+    WATCHING = "Watching"
+    EXECUTED = "Executed"
+    ACCEPTED = "Accepted"
+    RELEASED = "Released"
+    STALE_REQUEST = "StaleRequest"
+    RECORDED = "Recorded"
+
+
+class Objection(StrEnum):
+    """Why an automatic rollback does not happen now, in the order in which the guards are asked."""
+
+    SUSPENDED = "Suspended"
+    AUTO_ROLLBACK_DISABLED = "AutoRollbackDisabled"
+    EVIDENCE_STALE = "EvidenceStale"
+    SETTLING = "Settling"
+    TOO_FEW_SAMPLES = "TooFewSamples"
+    NOT_CONFIDENT = "NotConfident"
+    NO_TARGET = "NoTarget"
+    TARGET_UNHEALTHY = "TargetUnhealthy"
+    ROLLBACK_OF_ROLLBACK = "RollbackOfRollback"
+    COOLING_DOWN = "CoolingDown"
+    DAILY_LIMIT_REACHED = "DailyLimitReached"
+    DRY_RUN = "DryRun"
