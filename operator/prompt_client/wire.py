@@ -46,11 +46,11 @@ HASH_DOMAIN: Final = "promptops.dev/hash/v1"
 HASHED_MEMBERS: Final = ("text", "messages", "includes", "engine", "variables", "model", "outputSchema")
 """Members of a PromptVersion's spec that its content hash covers; an entry of `versions` carries the same ones."""
 
-DEFAULTS: Final[Mapping[tuple[str, ...], object]] = {
-    ("engine",): "Simple",
-    ("variables", "[]", "required"): False,
-}
-"""Path of a hashed member (`[]`: each element of a list) -> the value the API gives it when it is absent."""
+DEFAULTS: Final[Mapping[tuple[str, ...], object]] = {("engine",): "Simple"}
+"""Path of a hashed member (`[]`: each element of a list) -> the value the API's schema gives it when it is absent.
+
+`variables[].required` is not here: the schema has no default for it, absent means "unless there is a default".
+"""
 
 BUCKETS: Final = 10_000
 SHARDS: Final = 32
