@@ -1,0 +1,1 @@
+"""Rules: the condition language, what to measure, the verdict and how long it has stood."""

@@ -1,0 +1,68 @@
+"""What a rule needs to know, and the forms in which it can be known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from prompt_operator.core.rules.metrics import METRICS, Quantity, quantities
+from prompt_operator.core.rules.syntax import comparisons, metric_refs
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from prompt_operator.core.rules.model import Rule
+    from prompt_operator.core.rules.reasons import Reason
+
+
+class Identity(NamedTuple):
+    """Whose measurements: one version of one prompt."""
+
+    namespace: str
+    prompt: str
+    version: str
+
+
+class Need(NamedTuple):
+    """One quantity over one window: shared by all rules and prompts that ask for it."""
+
+    quantity: Quantity
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """The increase of a counter over the window; not negative, and fractional because Prometheus extrapolates."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """The increases of cumulative buckets over the window: (upper bound, count at or below), ascending, +Inf last."""
+
+    buckets: tuple[tuple[float, float], ...]
+
+    @property
+    def count(self) -> float:
+        """All observations."""
+        return self.buckets[-1][1]
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """An answer that was given but cannot be trusted."""
+
+    reason: Reason
+    detail: str = ""
+
+
+Measured: TypeAlias = Amount | Histogram | Unusable
+
+
+def needs(rule: Rule) -> frozenset[Need]:
+    """Return what has to be pulled to judge a rule."""
+    refs = (ref for comparison in comparisons(rule.condition.predicate) for ref in metric_refs(comparison))
+    return frozenset(
+        Need(quantity, ref.window or rule.window) for ref in refs for quantity in quantities(METRICS[ref.name])
+    )
