@@ -129,6 +129,8 @@ def _verified(name: str, entry: object) -> Version:
         version = parse_version(name, entry, computed)
     except ValueError as error:
         raise WireError(f"versions[{name}]: {error}") from None
+    except RecursionError:
+        raise WireError(f"versions[{name}]: nested too deeply") from None
     if computed != claimed:
         raise WireError(f"versions[{name}]: the content does not have the hash it is published with")
     return version

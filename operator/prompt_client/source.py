@@ -10,15 +10,16 @@ import contextlib
 import logging
 import os
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from prompt_client import wire
 from prompt_client.snapshot import Snapshot, WireError, parse_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 logger = logging.getLogger("prompt_client")
 
@@ -95,7 +96,10 @@ def verify(files: Mapping[str, bytes], name: str) -> Snapshot:
 
 
 class Source:
-    """One prompt's folder and its optional copy on disk. Keeps the last good snapshot through every bad input."""
+    """One prompt's folder and its optional copy on disk. Keeps the last good snapshot through every bad input.
+
+    Not thread-safe: the caller lets one thread at a time refresh.
+    """
 
     def __init__(self, name: str, folder: Path, cache: Path | None, count: Callable[[Origin], None]) -> None:
         self.name = name
@@ -106,21 +110,13 @@ class Source:
         self._count = count
         self._seen: Mapping[str, bytes] | None = None  # the files last judged, good or bad
         self._logged: set[str] = set()
-        self._lock = threading.Lock()
 
-    def refresh(self) -> bool:
-        """Look at the folder; return whether another snapshot is served than before. Never raises."""
-        with self._lock:
-            before = self.loaded
-            try:
-                self._load()
-            except (OSError, WireError) as error:
-                self._keep(error)
-            return self.loaded is not before
-
-    def forget_lock(self) -> None:
-        """Replace a lock that a thread of the parent process may have held at the fork."""
-        self._lock = threading.Lock()
+    def refresh(self) -> None:
+        """Look at the folder. Never raises: a bad or missing publication changes `problem`, not what is served."""
+        try:
+            self._load()
+        except (OSError, WireError) as error:
+            self._keep(error)
 
     def _load(self) -> None:
         files = read_folder(self.folder)
@@ -136,10 +132,16 @@ class Source:
 
     def _keep(self, error: OSError | WireError) -> None:
         """Stay with what is served; at the start, when nothing is, look for the copy on disk."""
-        self.problem = _describe(error)
-        self._count("error")
+        problem = _describe(error)
+        if isinstance(error, OSError):
+            self._seen = None  # whatever comes back is judged anew
+        if isinstance(error, WireError) or problem != self.problem:
+            self._count("error")  # a folder that stays away is one error, not one per look
+        self.problem = problem
         if self.loaded is None:
             self.loaded = self._cached()
+            if self.loaded:
+                self._count("cache")
         kept = f"still serving {_label(self.loaded)}" if self.loaded else "nothing to serve from the folder"
         self._log_once("prompt %s: %s; %s", self.name, self.problem, kept)
 
@@ -153,7 +155,6 @@ class Source:
         except (OSError, WireError) as error:
             self._log_once("prompt %s: the copy on disk is not usable: %s", self.name, _describe(error))
             return None
-        self._count("cache")
         return Loaded(snapshot, "cache", time.monotonic())
 
     def _save(self, raw: bytes) -> None:

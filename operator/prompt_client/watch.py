@@ -11,9 +11,11 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 logger = logging.getLogger("prompt_client")
 
@@ -29,10 +31,9 @@ _CLOSE_SECONDS: Final = 5.0
 _IN_CLOSE_WRITE: Final = 0x008
 _IN_MOVED_TO: Final = 0x080
 _IN_CREATE: Final = 0x100
-_IN_DELETE: Final = 0x200
 _IN_DELETE_SELF: Final = 0x400
 _IN_ONLYDIR: Final = 0x0100_0000
-_MASK: Final = _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE | _IN_DELETE_SELF | _IN_ONLYDIR
+_MASK: Final = _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE_SELF | _IN_ONLYDIR
 _BUFFER: Final = 64 * 1024
 
 
@@ -72,12 +73,14 @@ class _Inotify:
 
         if not sys.platform.startswith("linux"):
             raise OSError("inotify is a Linux facility")
+        flags = os.O_NONBLOCK | os.O_CLOEXEC
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._errno = ctypes.get_errno
-        self._events = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_read, self._wake_write = os.pipe2(flags)
+        self._events = self._libc.inotify_init1(flags)
         if self._events < 0:
-            raise OSError(self._errno(), os.strerror(self._errno()))
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         self._poll = select.poll()
         self._poll.register(self._events, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
@@ -119,7 +122,7 @@ class Watcher:
     Args:
         reload: `events` (inotify, else polling) or `poll`.
         folders: called before every look; gives the folders to watch.
-        refresh: called from the thread; must not raise.
+        refresh: called from the thread.
         seconds: interval of polling, and of looking for a folder that does not exist yet.
     """
 
@@ -163,10 +166,17 @@ class Watcher:
         """Release what a fork copied: the child has the descriptors, not the thread."""
         self._waiter.close()
 
+    def _look(self) -> None:
+        try:
+            self._refresh()
+        except Exception as error:  # noqa: BLE001 - a dead thread would serve a stale prompt for ever
+            # The type only: a message could hold prompt text.
+            logger.error("looking at the folders failed (%s); trying again", type(error).__name__)  # noqa: TRY400
+
     def _run(self) -> None:
         while not self._closed:
             self._waiter.watch(self._folders())
-            self._refresh()
+            self._look()
             self._waiter.wait()
         with self._lock:
             self._waiter.close()
