@@ -147,7 +147,7 @@ class ControlPlane(Cluster):
         (self.state_dir / "tokens.csv").touch(0o600)
         kubeconfig.write_private(self.state_dir / "tokens.csv", "\n".join(user.line for user in self.users.values()))
         kubeconfig.write_private(self.state_dir / "service-account.key", kubeconfig.signing_key())
-        command = [self.bin_dir / "kube-apiserver", f"--secure-port={port}", *flags]
+        command = [str(self.bin_dir / "kube-apiserver"), f"--secure-port={port}", *flags]
         self.url = f"https://{LOOPBACK}:{port}"
         self._wait("kube-apiserver", self.processes.spawn("kube-apiserver", command), self._ready)
         return self.url

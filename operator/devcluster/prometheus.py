@@ -125,7 +125,7 @@ class Prometheus:
         for _ in range(_ATTEMPTS):
             port = free_port()
             self.url = f"http://{LOOPBACK}:{port}"
-            command = [self.bin_dir / "prometheus", *self._flags(port), *flags]
+            command = [str(self.bin_dir / "prometheus"), *self._flags(port), *flags]
             process = self.processes.spawn("prometheus", command)
             deadline = time.monotonic() + _START_DEADLINE
             while not self.processes.exited(process) and time.monotonic() < deadline:

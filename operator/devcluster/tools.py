@@ -5,7 +5,6 @@ A program is looked for in KUBEBUILDER_ASSETS, then in the cache, and is built l
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import platform
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from devcluster import gobuild
 from devcluster.errors import DevError
+from devcluster.locking import locked
 from devcluster.paths import PINS, cache_dir
 from devcluster.progress import Progress, Stopwatch
 
@@ -137,8 +137,11 @@ def ensure(name: str, progress: Progress | None = None) -> Path:
     wanted = group.packages.keys() - (assets := _assets(group)).keys()
     folder = cache_dir() / "bin" / f"{group.name}-{group.module_version}-{group.digest()}"
     if not all((folder / program).is_file() for program in wanted):
-        with _explained(folder), _locked(folder, progress or Progress()):
-            _build(group, sorted(wanted), folder, progress or Progress())
+        progress = progress or Progress()
+        with _explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder, f"waiting for another build of {folder.name}", progress):
+                _build(group, sorted(wanted), folder, progress)
     return _linked(folder, assets) if assets else folder
 
 
@@ -180,7 +183,6 @@ def _build(group: Group, wanted: list[str], folder: Path, progress: Progress) ->
         f"building {', '.join(missing)} {group.module_version} from Go modules, once"
         f" (about {group.minutes} minutes on 2 cores)"
     )
-    folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.part"):
         leftover.unlink()
     for program in missing:
@@ -188,19 +190,6 @@ def _build(group: Group, wanted: list[str], folder: Path, progress: Progress) ->
         gobuild.build(go, group.pins, group.packages[program], part, group.build_flags, progress)
         part.replace(folder / program)
     progress.say(f"built {', '.join(missing)} in {clock}")
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock of this group's cache, so that two clones do not build the same thing at once."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.say(f"waiting for another build of {folder.name}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

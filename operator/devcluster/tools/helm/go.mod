@@ -1,4 +1,4 @@
-module prompt-operator.dev/devcluster/helm
+module devcluster/helm
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module prompt-operator.dev/devcluster/kubernetes
+module devcluster/kubernetes
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module prompt-operator.dev/devcluster/prometheus
+module devcluster/prometheus
 
 go 1.26.0
 

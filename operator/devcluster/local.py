@@ -1,0 +1,70 @@
+"""The local cluster of a checkout: brought up once, used by many commands, taken down on request."""
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from devcluster.controlplane import ControlPlane
+from devcluster.locking import locked
+from devcluster.paths import PINS, REPO, STATE
+from devcluster.processes import ProcessSet
+from devcluster.progress import Progress, Stopwatch
+from devcluster.prometheus import Prometheus
+
+_CONTROL_PLANE = STATE / "control-plane"
+_PROMETHEUS = STATE / "prometheus"
+_WAITING = "waiting for another up or down of this checkout"
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    """The control plane and the Prometheus of this checkout."""
+
+    control_plane: ControlPlane
+    prometheus: Prometheus
+
+    def exports(self) -> str:
+        """Shell lines that point kubectl, the operator and the demo at this cluster."""
+        settings = {"KUBECONFIG": str(self.control_plane.kubeconfig), "PROMETHEUS_URL": self.prometheus.url}
+        return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
+
+
+def up(targets: Sequence[str], progress: Progress) -> LocalCluster:
+    """Start what does not run yet, apply the CRDs, and scrape `targets` (host:port).
+
+    Without targets, those set before stay.
+    """
+    with locked(PINS, _WAITING, progress):
+        clock = Stopwatch()
+        cluster = LocalCluster(_control_plane(progress), _prometheus(targets, progress))
+        progress.say(f"control plane at {cluster.control_plane.url}, Prometheus at {cluster.prometheus.url} ({clock})")
+        return cluster
+
+
+def down(progress: Progress) -> None:
+    """End the processes of this checkout's cluster and remove its state; harmless when there is none."""
+    with locked(PINS, _WAITING, progress):
+        ended = 0
+        for folder in (_PROMETHEUS, _CONTROL_PLANE):
+            processes = ProcessSet(folder, detached=True)
+            ended += sum(process.alive for process in processes.recorded)
+            processes.stop()
+        shutil.rmtree(STATE, ignore_errors=True)
+        progress.say(f"ended {ended} processes" if ended else "nothing was running")
+
+
+def _control_plane(progress: Progress) -> ControlPlane:
+    crds = REPO / "crds"
+    if running := ControlPlane.attach(_CONTROL_PLANE):
+        running.apply_crds(crds)
+        return running
+    return ControlPlane.start(_CONTROL_PLANE, crds=crds, detached=True, progress=progress)
+
+
+def _prometheus(targets: Sequence[str], progress: Progress) -> Prometheus:
+    if running := Prometheus.attach(_PROMETHEUS):
+        if targets:
+            running.set_targets(targets)
+        return running
+    return Prometheus.start(_PROMETHEUS, targets=targets, detached=True, progress=progress)
