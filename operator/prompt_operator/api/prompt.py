@@ -18,7 +18,7 @@ from prompt_operator.api.common import (
     Unit,
     cel,
     condition_column,
-    list_map,
+    list_atomic,
     validated,
 )
 from prompt_operator.api.policyblocks import MetricsSource, RollbackPolicy, Rules
@@ -52,7 +52,7 @@ class Rollout(ApiModel):
     strategy: Strategy = Field(
         description="Immediate: all traffic at once. Canary: by steps. First activations and rollbacks are immediate."
     )
-    steps: Annotated[tuple[RolloutStep, ...], list_map("weight", at_most=20), Field(min_length=1)] | None = Field(
+    steps: Annotated[tuple[RolloutStep, ...], list_atomic(20), Field(min_length=1)] | None = Field(
         default=None, description="Growing shares of traffic for Canary; all traffic follows the last one."
     )
     unit: Unit | None = Field(

@@ -102,7 +102,7 @@ class Budget(ApiModel):
     metric: Literal["Cost", "Tokens", "Requests"] = Field(description="What is counted. Cost is in US dollars.")
     limit: Amount = Field(description='Most per prompt and period, as a string, such as "25.50".')
     per: Literal["Hour", "Day", "Week", "Month"] = Field(description="The period, ending now: a month is 30 days.")
-    warn_at: Annotated[str, Field(max_length=4, pattern=r"^([1-9][0-9]?|100)%$")] | None = Field(
+    warn_share: Annotated[str, Field(max_length=4, pattern=r"^([1-9][0-9]?|100)%$")] | None = Field(
         default=None, description="Share of the limit at which a Warning is sent before the limit is reached."
     )
 

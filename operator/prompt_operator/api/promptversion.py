@@ -133,8 +133,8 @@ class Exploration(ApiModel):
         default=(), description="Prompting techniques in use, such as few-shot."
     )
     complexity: Token | None = Field(default=None, description="The author's word for how demanding the task is.")
-    decisions: Annotated[tuple[ExplorationDecision, ...], list_map("depth", at_most=32)] = Field(
-        default=(), description="The choices, one per depth."
+    decisions: Annotated[tuple[ExplorationDecision, ...], list_atomic(32)] = Field(
+        default=(), description="The choices, from the root on."
     )
 
 
@@ -294,8 +294,9 @@ class PromptVersion(Resource):
             Column("Prompt", ".spec.promptRef.name", "The prompt this is a version of."),
             Column("Version", ".spec.version", "The version."),
             Column("Stage", ".status.stage", "Draft, Staged, Active or Deprecated."),
-            condition_column("Verified", "Verified", "status", "Whether the content has the hash first seen."),
+            condition_column("Ready", "Ready", "status", "Whether it may be activated."),
             AGE,
+            condition_column("Verified", "Verified", "status", "Whether the content is as first seen.", wide=True),
             Column("Hash", ".status.contentHash", "Hash of the content when first seen.", wide=True),
             Column("Model", ".spec.model.name", "The model it was written for.", wide=True),
             Column("Message", ".spec.message", "What changed and why.", wide=True),
