@@ -60,3 +60,13 @@ _FORMATS = {
     Dimension.TOKENS: count_text,
     Dimension.SCORE: _score,
 }
+
+
+def format_threshold(metric: str, value: float) -> str:
+    """Print a threshold as it was written rather than rounded like a measurement: `5%`, `2.5%`, `10s`."""
+    known = METRICS.get(metric)
+    if known and known.dimension is Dimension.RATIO:
+        return f"{plain(Decimal(f'{value * 100:.4f}'))}%"
+    if known and known.dimension is Dimension.TIME:
+        return format_value(metric, value)
+    return plain(Decimal(f"{value:.6f}"))

@@ -1,0 +1,152 @@
+"""From counts to values: what a metric measured, and the interval it surely lies in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, isfinite, isnan
+from typing import TYPE_CHECKING, TypeAlias
+
+from prompt_operator.core.rules.measure import Amount, Histogram, Need, Unusable
+from prompt_operator.core.rules.metrics import METRICS, Mean, Quantile, Quantity, Share, Total
+from prompt_operator.core.rules.reasons import Reason
+from prompt_operator.core.rules.statistics import quantile, quantile_interval, wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    from prompt_operator.core.rules.measure import Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value, the interval [low, high] it lies in at the asked confidence, and what it rests on.
+
+    Counts, sums and means have no interval yet: there low and high are the value itself.
+    """
+
+    value: float
+    low: float
+    high: float
+    samples: float | None = None
+    """Observations behind the value; None for a count, which needs none."""
+    events: float | None = None
+    """For a share, how many of the samples count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No value, and why; `samples` where there were some."""
+
+    reason: Reason
+    samples: float | None = None
+
+
+Outcome: TypeAlias = Estimate | Unknown
+
+
+def exact(value: float, samples: float | None = None) -> Outcome:
+    """Return a value without an interval; unknown unless it is a finite number."""
+    return Estimate(value, value, value, samples) if isfinite(value) else Unknown(Reason.NOT_A_NUMBER)
+
+
+def estimate(
+    metric: str, window: timedelta, reading: Mapping[Need, Measured], *, min_samples: int, confidence: float
+) -> Outcome:
+    """Compute a metric from the quantities of one version; anything missing, dubious or too little is Unknown."""
+    pull = _Pull(window, reading)
+    try:
+        match METRICS[metric].formula:
+            case Total(plus, minus):
+                return exact(max(0.0, sum(map(pull.amount, plus)) - sum(map(pull.amount, minus))))
+            case Share(events, total, complement):
+                return _share(pull.amount(events), pull.amount(total), complement, min_samples, confidence)
+            case Mean(sums, count):
+                return _mean(sum(map(pull.amount, sums)), pull.amount(count), min_samples)
+            case Quantile(buckets, q):
+                return _quantile(pull.histogram(buckets), q, min_samples, confidence)
+    except _Missing as missing:
+        return Unknown(missing.reason)
+
+
+class _Missing(Exception):  # noqa: N818  control flow within this module only
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Pull:
+    """Takes quantities out of a reading; _Missing when one is absent or cannot be used."""
+
+    window: timedelta
+    reading: Mapping[Need, Measured]
+
+    def amount(self, quantity: Quantity) -> float:
+        found = self._found(quantity)
+        if not isinstance(found, Amount):
+            raise _Missing(Reason.INCONSISTENT)
+        if not 0 <= found.value < inf:
+            raise _Missing(Reason.NOT_A_NUMBER)
+        return found.value
+
+    def histogram(self, quantity: Quantity) -> Histogram:
+        found = self._found(quantity)
+        if not isinstance(found, Histogram):
+            raise _Missing(Reason.INCONSISTENT)
+        return found
+
+    def _found(self, quantity: Quantity) -> Amount | Histogram:
+        found = self.reading.get(Need(quantity, self.window))
+        if found is None:
+            raise _Missing(Reason.NO_DATA)
+        if isinstance(found, Unusable):
+            raise _Missing(found.reason)
+        return found
+
+
+def _too_few(samples: float, min_samples: int) -> Unknown | None:
+    if samples <= 0:
+        return Unknown(Reason.NO_DATA, samples)
+    return Unknown(Reason.TOO_FEW_SAMPLES, samples) if samples < min_samples else None
+
+
+_SCRAPE_SLACK = 1.05
+"""Two counters are read at slightly different moments: events may pass the total a little; by more, they disagree."""
+
+
+def _share(events: float, total: float, complement: bool, min_samples: int, confidence: float) -> Outcome:  # noqa: FBT001
+    if events > total * _SCRAPE_SLACK + 1:
+        return Unknown(Reason.INCONSISTENT, total)
+    if few := _too_few(total, min_samples):
+        return few
+    events = min(events, total)
+    if complement:
+        events = total - events
+    low, high = wilson(events, total, confidence)
+    return Estimate(events / total, low, high, total, events)
+
+
+def _mean(total: float, count: float, min_samples: int) -> Outcome:
+    return _too_few(count, min_samples) or exact(total / count, count)
+
+
+def _quantile(histogram: Histogram, q: float, min_samples: int, confidence: float) -> Outcome:
+    if problem := _defect(histogram):
+        return Unknown(problem)
+    if few := _too_few(histogram.count, min_samples):
+        return few
+    low, high = quantile_interval(histogram.buckets, q, confidence)
+    return Estimate(quantile(histogram.buckets, q), low, high, histogram.count)
+
+
+def _defect(histogram: Histogram) -> Reason | None:
+    """Say what is wrong with a histogram: bounds must ascend to +Inf, counts must not fall."""
+    last_bound, last_count = -inf, 0.0
+    for bound, count in histogram.buckets:
+        if isnan(bound) or not isfinite(count):
+            return Reason.NOT_A_NUMBER
+        if bound <= last_bound or count < last_count:
+            return Reason.INCONSISTENT
+        last_bound, last_count = bound, count
+    return None if last_bound == inf else Reason.INCONSISTENT

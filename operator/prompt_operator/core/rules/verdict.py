@@ -1,0 +1,196 @@
+"""Judging a rule by interval arithmetic: true only where every value that the evidence allows makes it true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite, isnan
+from operator import eq, ge, gt, le, lt, ne
+from typing import TYPE_CHECKING
+
+from prompt_operator.core.rules.check import single
+from prompt_operator.core.rules.estimate import Estimate, Outcome, Unknown, estimate, exact
+from prompt_operator.core.rules.judgement import Finding, Judgement, Verdict, all_of, some_of
+from prompt_operator.core.rules.reasons import Reason
+from prompt_operator.core.rules.syntax import (
+    All,
+    Arithmetic,
+    Baseline,
+    Comparison,
+    Expression,
+    MetricRef,
+    Number,
+    Some,
+    expression_text,
+    metric_refs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prompt_operator.core.rules.measure import Measured, Need
+    from prompt_operator.core.rules.model import Rule
+    from prompt_operator.core.rules.syntax import Comparator, Operator, Predicate
+
+
+def judge(
+    rule: Rule,
+    reading: Mapping[Need, Measured],
+    baseline: Mapping[str, float],
+    *,
+    min_samples: int,
+    confidence: float,
+) -> Judgement:
+    """Judge a rule's condition (not its hold) on what was measured of one prompt version.
+
+    Args:
+        rule: The compiled rule.
+        reading: What was pulled for this version; a need that is absent has no series.
+        baseline: Metric name -> value in base units; a metric that is absent has none.
+        min_samples: Shares, means and quantiles of fewer samples are unknown. Counts have no minimum.
+        confidence: Of the two-sided intervals, such as 0.95 for a notice and 0.999 for a rollback.
+
+    True needs the whole interval beyond the threshold, so the same reading can be true at 0.95 and false
+    (NotConfident) at 0.999. Equality has no "beyond" and is judged on the measured value itself.
+    """
+    return _Bench(rule, reading, baseline, min_samples, confidence).predicate(rule.condition.predicate)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """One case: a rule and the evidence."""
+
+    rule: Rule
+    reading: Mapping[Need, Measured]
+    baselines: Mapping[str, float]
+    min_samples: int
+    confidence: float
+
+    def predicate(self, node: Predicate) -> Judgement:
+        match node:
+            case Comparison():
+                return self.comparison(node)
+            case All(terms):
+                return all_of([self.predicate(term) for term in terms])
+            case Some(terms):
+                return some_of([self.predicate(term) for term in terms])
+
+    def comparison(self, node: Comparison) -> Judgement:
+        measured = {ref: self.metric(ref) for ref in metric_refs(node)}
+        baseline = self.baseline(next(iter(measured)).name)
+        left = _evaluate(node.left, measured, baseline)
+        right = _evaluate(node.right, measured, baseline)
+        verdict, because = _compare(node.comparator, left, right)
+        found = (self.finding(node, ref, one, verdict, because) for ref, one in measured.items())
+        return Judgement(verdict, because, tuple(found))
+
+    def metric(self, ref: MetricRef) -> Outcome:
+        window = ref.window or self.rule.window
+        return estimate(ref.name, window, self.reading, min_samples=self.min_samples, confidence=self.confidence)
+
+    def baseline(self, metric: str) -> Outcome:
+        """Return the baseline; zero, like a missing one, says nothing about what is normal."""
+        value = self.baselines.get(metric)
+        return exact(value) if value is not None and isfinite(value) and value > 0 else Unknown(Reason.NO_BASELINE)
+
+    def finding(self, node: Comparison, ref: MetricRef, one: Outcome, verdict: Verdict, because: Reason) -> Finding:
+        text = f"{expression_text(node.left)} {node.comparator} {expression_text(node.right)}"
+        window = ref.window or self.rule.window
+        if isinstance(one, Unknown):
+            return Finding(ref.name, window, verdict, one.reason, self.confidence, text, samples=one.samples)
+        comparator, threshold = self.threshold(node)
+        return Finding(
+            metric=ref.name,
+            window=window,
+            verdict=verdict,
+            reason=because,
+            confidence=self.confidence,
+            comparison=text,
+            value=one.value,
+            comparator=comparator,
+            threshold=threshold,
+            baseline=self.baselines.get(ref.name),
+            samples=one.samples,
+            events=one.events,
+            bound=_nearest(comparator, one),
+        )
+
+    def threshold(self, node: Comparison) -> tuple[Comparator | None, float | None]:
+        """Return comparator and threshold of a comparison `metric comparator threshold`, for other forms None twice."""
+        reading = single(node)
+        if reading is None:
+            return None, None
+        ref, comparator, expression = reading
+        value = _evaluate(expression, {}, self.baseline(ref.name))
+        return (comparator, value.value) if isinstance(value, Estimate) else (None, None)
+
+
+def _nearest(comparator: Comparator | None, one: Estimate) -> float | None:
+    """Return the end of the interval that has to pass the threshold; None where there is no interval."""
+    if comparator is None or comparator in {"==", "!="} or one.low == one.high:
+        return None
+    return one.low if comparator in {">", ">="} else one.high
+
+
+def _evaluate(node: Expression, measured: Mapping[MetricRef, Outcome], baseline: Outcome) -> Outcome:
+    match node:
+        case Number(value):
+            return exact(value)
+        case MetricRef():
+            return measured[node]
+        case Baseline():
+            return baseline
+        case Arithmetic(operator, left, right):
+            a, b = _evaluate(left, measured, baseline), _evaluate(right, measured, baseline)
+            if isinstance(a, Unknown) or isinstance(b, Unknown):
+                return a if isinstance(a, Unknown) else b
+            return _combine(operator, a, b)
+
+
+def _combine(operator: Operator, a: Estimate, b: Estimate) -> Outcome:
+    """Interval arithmetic: the result's interval holds every result of values from the two intervals."""
+    match operator:
+        case "+":
+            return _whole(a.value + b.value, (a.low + b.low, a.high + b.high))
+        case "-":
+            return _whole(a.value - b.value, (a.low - b.high, a.high - b.low))
+        case "*":
+            return _whole(a.value * b.value, [x * y for x in (a.low, a.high) for y in (b.low, b.high)])
+        case "/":
+            if b.low <= 0 <= b.high:
+                return Unknown(Reason.NOT_A_NUMBER)
+            return _whole(a.value / b.value, [x / y for x in (a.low, a.high) for y in (b.low, b.high)])
+
+
+def _whole(value: float, ends: tuple[float, ...] | list[float]) -> Outcome:
+    if not isfinite(value):
+        return Unknown(Reason.NOT_A_NUMBER)
+    if any(map(isnan, ends)):  # infinity times zero: nothing is known of the ends
+        return Estimate(value, float("-inf"), float("inf"))
+    return Estimate(value, min(ends), max(ends))
+
+
+_TESTS = {">": gt, ">=": ge, "<": lt, "<=": le, "==": eq, "!=": ne}
+
+
+def _compare(comparator: Comparator, left: Outcome, right: Outcome) -> tuple[Verdict, Reason]:
+    if isinstance(left, Unknown):
+        return Verdict.UNKNOWN, left.reason
+    if isinstance(right, Unknown):
+        return Verdict.UNKNOWN, right.reason
+    if _surely(comparator, left, right):
+        return Verdict.TRUE, Reason.BREACHED
+    beyond = _TESTS[comparator](left.value, right.value)
+    return Verdict.FALSE, Reason.NOT_CONFIDENT if beyond else Reason.WITHIN_BOUNDS
+
+
+def _surely(comparator: Comparator, left: Estimate, right: Estimate) -> bool:
+    """Say whether every pair of values from the two intervals passes (for `==`, whether the measured values do)."""
+    match comparator:
+        case ">" | ">=":
+            return bool(_TESTS[comparator](left.low, right.high))
+        case "<" | "<=":
+            return bool(_TESTS[comparator](left.high, right.low))
+        case "!=":
+            return left.low > right.high or left.high < right.low
+        case "==":
+            return left.value == right.value
