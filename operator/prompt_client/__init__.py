@@ -14,12 +14,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prompt_client.client import Client
 from prompt_client.errors import PromptError, PromptUnavailable, RenderError
 from prompt_client.observe import Observation
 from prompt_client.prompt import Prompt
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = (
     "Client",
@@ -36,7 +39,7 @@ _lock = threading.Lock()
 _client: Client | None = None
 
 
-def configure(folder_root: str | None = None, **options: Any) -> Client:
+def configure(folder_root: str | os.PathLike[str] | None = None, **options: Any) -> Client:
     """Make the client that `get()` uses, with the arguments of `Client`; the one before is closed."""
     global _client
     client = Client(folder_root, **options)

@@ -132,7 +132,7 @@ class Source:
 
     def _keep(self, error: OSError | WireError) -> None:
         """Stay with what is served; at the start, when nothing is, look for the copy on disk."""
-        problem = _describe(error)
+        problem = self._describe(error)
         if isinstance(error, OSError):
             self._seen = None  # whatever comes back is judged anew
         if isinstance(error, WireError) or problem != self.problem:
@@ -153,7 +153,7 @@ class Source:
         except FileNotFoundError:
             return None
         except (OSError, WireError) as error:
-            self._log_once("prompt %s: the copy on disk is not usable: %s", self.name, _describe(error))
+            self._log_once("prompt %s: the copy on disk is not usable: %s", self.name, error)
             return None
         return Loaded(snapshot, "cache", time.monotonic())
 
@@ -163,19 +163,19 @@ class Source:
         try:
             _write_atomically(self._cache, raw)
         except OSError as error:
-            self._log_once("prompt %s: no copy kept on disk: %s", self.name, _describe(error))
+            self._log_once("prompt %s: no copy kept on disk: %s", self.name, error)
+
+    def _describe(self, error: OSError | WireError) -> str:
+        if isinstance(error, FileNotFoundError):
+            where = f"{wire.PROMPT_JSON} is missing in {self.folder}"
+            return f"{where}: mount the whole ConfigMap as a folder, never single files by subPath"
+        return str(error)
 
     def _log_once(self, message: str, *args: object) -> None:
         text = message % args
         if text not in self._logged:
             self._logged.add(text)
             logger.warning("%s", text)
-
-
-def _describe(error: OSError | WireError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"{error.filename} is missing: mount the whole ConfigMap as a folder, never single files by subPath"
-    return str(error)
 
 
 def _label(loaded: Loaded) -> str:

@@ -1,0 +1,66 @@
+"""The public face of prompt_client: its names, and that importing it is cheap."""
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import prompt_client
+import prompt_client.testing
+from prompt_client import Client, Prompt
+
+OPERATOR = Path(prompt_client.__file__).parents[1]
+
+HEAVY = """
+import json, sys
+before = set(sys.modules)
+import prompt_client, prompt_client.testing, prompt_client.wire
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps(sorted(loaded - sys.stdlib_module_names - {"prompt_client"})))
+print(json.dumps(sorted({"asyncio", "ctypes", "decimal", "email", "http.client", "ssl"} & set(sys.modules))))
+"""
+
+
+def test_importing_the_client_loads_the_standard_library_only() -> None:
+    """In a fresh process nothing but itself and light parts of the standard library is loaded."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(OPERATOR)!r})\n{HEAVY}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    foreign, heavy = map(json.loads, done.stdout.splitlines())
+    assert foreign == []
+    assert heavy == []
+
+
+def test_the_public_names_are_those_of_all() -> None:
+    """What can be had from the package is what `__all__` says, modules aside."""
+    found = {
+        name
+        for name, value in vars(prompt_client).items()
+        if not name.startswith("_")
+        and not inspect.ismodule(value)
+        and name not in {"annotations", "Any", "TYPE_CHECKING"}
+    }
+    assert found == set(prompt_client.__all__)
+    assert list(prompt_client.__all__) == sorted(prompt_client.__all__)
+
+
+def test_the_names_of_the_contract_are_there() -> None:
+    """What the contract promises to applications exists under its name."""
+    promised = {"text", "messages", "version", "hash", "arm", "is_fallback", "age", "revision", "render", "observe"}
+    assert promised <= {name for name in dir(Prompt) if not name.startswith("_")}
+    assert {"folder_root", "fallbacks", "reload", "registry"} <= set(inspect.signature(Client).parameters)
+    assert callable(prompt_client.testing.fixed)
+
+
+def test_every_public_thing_is_described() -> None:
+    """Each public name, and each public method of a public class, has a docstring."""
+    for name in prompt_client.__all__:
+        thing = getattr(prompt_client, name)
+        members = vars(thing).items() if inspect.isclass(thing) else ()
+        methods = [value for key, value in members if not key.startswith("_") and callable(value)]
+        assert all(each.__doc__ for each in (thing, *methods)), name
