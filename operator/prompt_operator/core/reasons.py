@@ -72,6 +72,8 @@ class Reason(StrEnum):
     RELEASED = "Released"
     STALE_REQUEST = "StaleRequest"
     RECORDED = "Recorded"
+    REFUSED = "Refused"
+    DRY_RUN = "DryRun"
 
 
 class Objection(StrEnum):

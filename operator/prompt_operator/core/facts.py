@@ -1,0 +1,81 @@
+"""The frozen snapshot one decision is made on. Whoever fills it reads only; whoever decides on it does no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prompt_operator.api.prompt import Prompt
+    from prompt_operator.core.ledger import RollbackRecord
+    from prompt_operator.core.policy import Effective
+    from prompt_operator.core.projection import ObservedConfigMap
+    from prompt_operator.core.rules.model import Rule
+    from prompt_operator.core.rules.streak import Streak
+    from prompt_operator.core.rules.judgement import Judgement
+    from prompt_operator.core.versions import VersionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RuleReading:
+    """What the rule clock knows of one rule, for the version that is active."""
+
+    rule: Rule
+    streak: Streak
+    alert: Judgement
+    """The condition at the confidence of alerts; drives the streak."""
+    rollback: Judgement
+    """The same measurement at the confidence of rollbacks."""
+    at: datetime
+    """Instant the newest usable answer of Prometheus belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """All rules of one prompt, for one activation of one version."""
+
+    version: str
+    activated_at: datetime | None
+    rules: tuple[RuleReading, ...] = ()
+    traffic: bool = False
+    """The version was seen in the metrics: some application serves it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The content of the version that is to be projected, read just now."""
+
+    version: str
+    content_hash: str
+    entry: Mapping[str, Any]
+    """Its wire entry, see `projection.entry_of`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything known about one prompt at one instant."""
+
+    prompt: Prompt
+    policy: Effective
+    policy_missing: str
+    """Name of the PromptPolicy that `policyRef` names and that does not exist; empty otherwise."""
+    versions: Mapping[str, VersionRecord]
+    """PromptVersions of this prompt, by version."""
+    records: tuple[RollbackRecord, ...]
+    """PromptRollbacks of this prompt, oldest first."""
+    config_map: ObservedConfigMap | None
+    config_map_known: bool
+    """False: the store holds none of ours; whether a foreign one stands there must be read before writing."""
+    stray_config_maps: tuple[ObservedConfigMap, ...]
+    """ConfigMaps of ours for this prompt under a name that is no longer wanted."""
+    readings: Readings | None
+    content: Content | None
+    operator_mode: str
+    """Active, Fallback or Frozen: the operator-wide switch."""
+    fresh_for: timedelta
+    """How old a reading may be before it is stale."""
+    desired_by: str
+    """Field manager that set `spec.version`; the API tells no more about who it was."""

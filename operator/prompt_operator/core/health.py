@@ -1,0 +1,169 @@
+"""What the rules mean for status: the states worth writing down, Healthy, Propagated and ReviewRequired."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from prompt_operator.api.promptstatus import RuleStatus
+from prompt_operator.core.conditions import Wanted, find
+from prompt_operator.core.reasons import ConditionType, Objection, Reason
+from prompt_operator.core.rollback import shortened
+from prompt_operator.core.rules.model import Action, Severity
+from prompt_operator.core.rules.streak import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prompt_operator.api.promptstatus import PromptStatus
+    from prompt_operator.core.facts import Facts, Readings, RuleReading
+    from prompt_operator.core.rollback import Refused
+
+REVIEWED_ANNOTATION = "promptops.dev/reviewedAt"
+_ALARMING = frozenset({State.FIRING, State.RECOVERING})
+
+
+def visible_state(reading: RuleReading, unknown_after: timedelta, now: datetime) -> State:
+    """Return the state status shows: unknown for less than `unknown_after` still shows what was known before."""
+    streak = reading.streak
+    if streak.state is State.UNKNOWN and now - (streak.frozen_at or streak.since) < unknown_after:
+        return streak.beneath
+    return streak.state
+
+
+def rule_statuses(
+    before: tuple[RuleStatus, ...], readings: Readings, unknown_after: timedelta, now: datetime
+) -> tuple[RuleStatus, ...]:
+    """Return the rules that are not Normal; time and message of a state stay as they were when it began."""
+    known = {rule.name: rule for rule in before}
+    after = []
+    for reading in readings.rules:
+        state = visible_state(reading, unknown_after, now)
+        if state is State.NORMAL:
+            continue
+        old = known.get(reading.rule.name)
+        same = old is not None and State(old.state) is state
+        after.append(old if old is not None and same else _rule_status(reading, state, now))
+    return tuple(sorted(after, key=lambda rule: rule.name))
+
+
+def _rule_status(reading: RuleReading, state: State, now: datetime) -> RuleStatus:
+    since = {State.FIRING: reading.streak.fired_at, State.PENDING: reading.streak.active_at}.get(state) or now
+    return RuleStatus(
+        name=reading.rule.name,
+        state=state.value,
+        since=since,
+        message=shortened(reading.alert.message) or None,
+    )
+
+
+def healthy(facts: Facts, mode: str, active: str, refused: Iterable[Refused], now: datetime) -> Wanted:
+    """Say whether the rules are content with the active version."""
+    if facts.prompt.spec.suspend:
+        return _healthy("Unknown", Reason.SUSPENDED, "the prompt is suspended: its rules decide nothing")
+    if mode != "Active":
+        return _healthy("Unknown", Reason.FALLBACK, "applications use their built-in default")
+    if not active:
+        return _healthy("Unknown", Reason.NOTHING_SERVED, "no version is active")
+    readings = facts.readings
+    if readings is None or (readings.version, readings.activated_at) != (active, facts.prompt.status.activated_at):
+        return _carried_over(facts, active)
+    return _judged(readings, tuple(refused), facts.policy.unknown_after, now)
+
+
+def _carried_over(facts: Facts, active: str) -> Wanted:
+    """After a restart the rules are not judged yet: what was said of this version stands until they are."""
+    old = find(facts.prompt.status.conditions, ConditionType.HEALTHY)
+    if old is None or facts.prompt.status.active_version != active:
+        return _healthy("Unknown", Reason.NO_EVIDENCE, f"{active} was not judged yet")
+    return _healthy(old.status, Reason(old.reason) if old.reason in set(Reason) else old.reason, old.message)
+
+
+def _judged(readings: Readings, refused: tuple[Refused, ...], unknown_after: timedelta, now: datetime) -> Wanted:
+    critical = [r for r in readings.rules if r.rule.severity is Severity.CRITICAL]
+    states = {reading.rule.name: visible_state(reading, unknown_after, now) for reading in critical}
+    alarming = [reading for reading in critical if states[reading.rule.name] in _ALARMING]
+    if alarming:
+        return _alarm(alarming, refused)
+    unknown = sorted(name for name, state in states.items() if state is State.UNKNOWN)
+    unjudged = sorted(r.rule.name for r in critical if r.streak.last_true is None and r.streak.last_false is None)
+    known = [name for name in states if name not in unknown and name not in unjudged]
+    silent = sorted({*unknown, *unjudged})
+    if known:
+        rest = f"; not known: {', '.join(silent)}" if silent else ""
+        return _healthy("True", Reason.RULES_NORMAL, f"no critical rule fires{rest}")
+    return _healthy("Unknown", Reason.NO_EVIDENCE, "no critical rule has data to judge by")
+
+
+def _alarm(alarming: list[RuleReading], refused: tuple[Refused, ...]) -> Wanted:
+    worst = alarming[0]
+    objections = {each.reading.rule.name: each.refusal for each in refused}
+    for reading in alarming:
+        refusal = objections.get(reading.rule.name)
+        if refusal is None:
+            continue
+        handed_over = refusal.objection is Objection.DAILY_LIMIT_REACHED
+        reason = Reason.MANUAL_INTERVENTION_REQUIRED.value if handed_over else refusal.objection.value
+        return _healthy("False", reason, shortened(f"{reading.rule.name} fires, not rolled back: {refusal.message}"))
+    return _healthy(
+        "False", Reason.CRITICAL_RULE_FIRING, shortened(f"{worst.rule.name}: {worst.alert.message}")
+    )
+
+
+def _healthy(status: str, reason: str, message: str) -> Wanted:
+    return Wanted(ConditionType.HEALTHY, status, reason, message, lively=status == "False")
+
+
+def propagated(facts: Facts, active: str) -> Wanted:
+    """Say whether applications were seen to serve the active version; only their metrics can tell."""
+    old = find(facts.prompt.status.conditions, ConditionType.PROPAGATED)
+    same = facts.prompt.status.active_version == active
+    seen = facts.readings is not None and facts.readings.version == active and facts.readings.traffic
+    if active and (seen or (same and old is not None and old.status == "True")):
+        return Wanted(ConditionType.PROPAGATED, "True", Reason.SEEN_IN_METRICS, f"applications report {active}")
+    return Wanted(
+        ConditionType.PROPAGATED,
+        "Unknown",
+        Reason.NOT_SEEN_YET,
+        f"no application has reported {active or 'any version'} in its metrics yet",
+    )
+
+
+def review_required(facts: Facts, rules: tuple[RuleStatus, ...]) -> Wanted | None:
+    """Ask for a person's look when a rule with the action Review fired, until `reviewedAt` is newer than that."""
+    asking = {r.rule.name for r in facts.readings.rules if Action.REVIEW in r.rule.actions} if facts.readings else set()
+    firing = [rule for rule in rules if rule.name in asking and State(rule.state) is State.FIRING]
+    reviewed = _instant(facts.prompt.metadata.annotations.get(REVIEWED_ANNOTATION, ""))
+    open_ = [rule for rule in firing if reviewed is None or rule.since > reviewed]
+    if open_:
+        return Wanted(
+            ConditionType.REVIEW_REQUIRED,
+            "True",
+            Reason.REVIEW_REQUESTED,
+            f"{', '.join(rule.name for rule in open_)} asks for a review: "
+            f"annotate the Prompt with {REVIEWED_ANNOTATION}=<time now> when done",
+            lively=True,
+        )
+    old = find(facts.prompt.status.conditions, ConditionType.REVIEW_REQUIRED)
+    if old is None or (reviewed is not None and reviewed >= old.last_transition_time):
+        return None
+    return Wanted(ConditionType.REVIEW_REQUIRED, "True", Reason.REVIEW_REQUESTED, old.message)
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else None
+
+
+def rule_transitions(before: PromptStatus, after: PromptStatus) -> tuple[tuple[str, RuleStatus], ...]:
+    """Return (Firing or Resolved, rule) for each rule that began or ceased to fire on the same version."""
+    if before.active_version != after.active_version:
+        return ()
+    old = {rule.name: rule for rule in before.rules if State(rule.state) in _ALARMING}
+    new = {rule.name: rule for rule in after.rules if State(rule.state) in _ALARMING}
+    unknown = {rule.name for rule in after.rules if State(rule.state) is State.UNKNOWN}
+    fired = [("Firing", new[name]) for name in sorted(new.keys() - old.keys())]
+    return (*fired, *(("Resolved", old[name]) for name in sorted(old.keys() - new.keys() - unknown)))

@@ -1,0 +1,183 @@
+"""What past rollbacks mean for the next one: holds, spacing and the daily count.
+
+All of it is rebuilt from the operator's own PromptRollback records and from a decision that has no record yet, so the
+loss of a Prompt's status forgets nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from prompt_operator.api.promptstatus import Decision, Held
+
+AUTOMATIC = "Automatic"
+MANUAL = "Manual"
+EXECUTED = "Executed"
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRecord:
+    """One PromptRollback as seen by the watch: a person's request, or the operator's record of a decision."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    prompt: str
+    trigger: str
+    decision: str
+    """Executed, Refused or DryRun; empty for a request."""
+    from_version: str
+    to_version: str
+    content_hash: str
+    reason: str
+    requested_by: str
+    request_ref: str
+    rule: str
+    at: datetime
+    """When it was decided; for a request when it was created."""
+    released: bool
+    acknowledged: bool
+    outcome: str
+    """Empty until recovery was judged."""
+    seen: tuple[str, ...]
+    """What its status says, without times."""
+
+    @property
+    def executed(self) -> bool:
+        """It switched a version."""
+        return self.decision == EXECUTED
+
+    @property
+    def is_request(self) -> bool:
+        """It is a person's request and not the operator's record."""
+        return not self.decision
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A version that must not become active again until a person releases it."""
+
+    version: str
+    content_hash: str
+    reason: str
+    since: datetime
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One executed rollback, as far as spacing and counting go."""
+
+    id: str
+    at: datetime
+    counted: bool
+    """Automatic and not acknowledged: it counts towards the daily cap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The executed rollbacks of one prompt."""
+
+    executed: tuple[Execution, ...] = ()
+
+    @property
+    def last_at(self) -> datetime | None:
+        """When the newest rollback, automatic or manual, was executed."""
+        return max((execution.at for execution in self.executed), default=None)
+
+    def automatic_since(self, instant: datetime) -> int:
+        """Count the automatic rollbacks after `instant` that nobody acknowledged."""
+        return sum(execution.counted and execution.at > instant for execution in self.executed)
+
+
+def ledger_of(records: Iterable[RollbackRecord], decision: Decision | None) -> Ledger:
+    """Rebuild the ledger; a decision that is written in status but not yet recorded counts as well."""
+    executed = {
+        record.name: Execution(record.name, record.at, record.trigger == AUTOMATIC and not record.acknowledged)
+        for record in records
+        if record.executed
+    }
+    if decision is not None and is_rollback(decision) and decision.id not in executed:
+        executed[decision.id] = Execution(decision.id, decision.at, decision.kind == "Rollback")
+    return Ledger(tuple(executed[name] for name in sorted(executed)))
+
+
+def is_rollback(decision: Decision) -> bool:
+    """Tell whether the decision switched back, automatically or for a person."""
+    return decision.kind in ("Rollback", "ManualRollback")
+
+
+def holds_of(
+    records: Iterable[RollbackRecord],
+    decision: Decision | None,
+    remembered: Iterable[Held],
+    lifted_before: datetime | None,
+) -> dict[str, Hold]:
+    """Return the versions that must not become active, by version; the newest hold of each.
+
+    Args:
+        records: all PromptRollbacks of the prompt.
+        decision: the decision in status; counts until its record exists.
+        remembered: `status.held`; counts where its record was deleted by somebody, since deleting is not releasing.
+        lifted_before: instant of the retry request: holds older than it are lifted.
+    """
+    records = tuple(records)
+    names = {record.name for record in records}
+    holds = [_hold_of(record) for record in records if record.executed and not record.released]
+    if decision is not None and is_rollback(decision) and decision.id not in names:
+        holds.append(Hold(decision.from_version or "", decision.from_hash or "", decision.reason or "", decision.at, decision.id))
+    holds += [
+        Hold(held.version, held.content_hash or "", held.reason or "", held.since, held.record or "")
+        for held in remembered
+        if (held.record or "") not in names
+    ]
+    holds.sort(key=lambda hold: (hold.since, hold.record))
+    return {hold.version: hold for hold in holds if lifted_before is None or hold.since >= lifted_before}
+
+
+def _hold_of(record: RollbackRecord) -> Hold:
+    return Hold(record.from_version, record.content_hash, record.reason, record.at, record.name)
+
+
+def record_of(manifest: Mapping[str, Any]) -> RollbackRecord:
+    """Reduce a PromptRollback's manifest to what decisions need."""
+    metadata, spec = manifest["metadata"], manifest["spec"]
+    status = manifest.get("status") or {}
+    return RollbackRecord(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        generation=metadata.get("generation", 0),
+        prompt=spec["promptRef"]["name"],
+        trigger=spec.get("trigger", MANUAL),
+        decision=spec.get("decision", ""),
+        from_version=spec.get("fromVersion", ""),
+        to_version=spec.get("toVersion", ""),
+        content_hash=spec.get("contentHash", ""),
+        reason=spec.get("reason", ""),
+        requested_by=spec.get("requestedBy", ""),
+        request_ref=(spec.get("requestRef") or {}).get("name", ""),
+        rule=spec.get("rule", ""),
+        at=datetime.fromisoformat(spec.get("decidedAt") or metadata["creationTimestamp"]),
+        released="release" in spec,
+        acknowledged="acknowledge" in spec,
+        outcome=status.get("outcome", ""),
+        seen=_seen(status),
+    )
+
+
+def _seen(status: Mapping[str, Any]) -> tuple[str, ...]:
+    conditions = sorted(status.get("conditions") or (), key=lambda condition: condition["type"])
+    return (
+        str(status.get("observedGeneration", "")),
+        status.get("outcome", ""),
+        *(f"{condition['type']}={condition['status']}/{condition['reason']}" for condition in conditions),
+    )

@@ -1,0 +1,90 @@
+"""A plan is a value: the effects in their order, when to look again, and what must be read before deciding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prompt_operator.api.promptrollback import PromptRollbackStatus
+    from prompt_operator.api.promptstatus import PromptStatus
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    """Write the Prompt's whole status, fenced by the resourceVersion the decision was made on."""
+
+    status: PromptStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyConfigMap:
+    """Project by server-side apply; `uid` is the ConfigMap's, empty when there must be none yet."""
+
+    manifest: Mapping[str, Any]
+    uid: str
+    healed: bool = False
+    """The content was right before somebody changed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveKeys:
+    """Remove keys that somebody added, by a JSON Patch fenced by resourceVersion."""
+
+    name: str
+    resource_version: str
+    pointers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteConfigMap:
+    """Delete one of our own ConfigMaps, fenced by uid."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRecord:
+    """Create a PromptRollback record; it is named by its decision, so creating it again does nothing."""
+
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRecordStatus:
+    """Write the status of a PromptRollback."""
+
+    name: str
+    resource_version: str
+    status: PromptRollbackStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Publish an Event about the Prompt, or about the PromptRollback named `rollback`."""
+
+    type: str
+    reason: str
+    action: str
+    note: str
+    rollback: str = ""
+
+
+Effect: TypeAlias = (
+    WriteStatus | ApplyConfigMap | RemoveKeys | DeleteConfigMap | CreateRecord | WriteRecordStatus | Tell
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do for one prompt."""
+
+    effects: tuple[Effect, ...] = ()
+    wake_at: datetime | None = None
+    """When time alone changes the answer; None when only an event can."""
+    read_content_of: str = ""
+    """Not a plan yet: this version's content (and the ConfigMap's name) must be read, then decide again."""

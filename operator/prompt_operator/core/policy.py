@@ -1,0 +1,160 @@
+"""The policy in force for a prompt: built-in < policy < prompt, block by block, rules by name.
+
+The built-in policy is data. A bad rule is off, and where it replaces an inherited one that one stays in force.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+from prompt_operator.api.common import ApiModel
+from prompt_operator.api.policyblocks import EvidencePolicy, MetricsSource, RollbackPolicy, RuleSpec
+from prompt_operator.core import duration
+from prompt_operator.core.rules.errors import RuleError
+from prompt_operator.core.rules.model import Rule, compile_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import timedelta
+
+    from prompt_operator.api.prompt import PromptSpec
+    from prompt_operator.api.promptpolicy import PromptPolicySpec
+
+M = TypeVar("M", bound=ApiModel)
+
+
+def _rule(  # noqa: PLR0913  a row of the table below
+    name: str, condition: str, window: str, severity: str, actions: tuple[str, ...], confidence: str | None = None
+) -> RuleSpec:
+    return RuleSpec.model_validate(
+        {
+            "name": name,
+            "condition": condition,
+            "window": window,
+            "severity": severity,
+            "actions": actions,
+            "confidence": confidence,
+        }
+    )
+
+
+BUILT_IN_RULES = (
+    _rule("critical-error-rate", "error_rate > 5%", "5m", "Critical", ("Alert", "Rollback")),
+    _rule("elevated-error-rate", "error_rate > 3%", "15m", "Warning", ("Alert",)),
+    _rule("high-latency-p95", "latency_p95 > baseline * 2.0", "5m", "Critical", ("Alert",)),
+    _rule("elevated-latency", "latency_p95 > baseline * 1.5", "15m", "Warning", ("Alert",)),
+    _rule("low-success-rate", "success_rate < 95%", "10m", "Critical", ("Alert", "Rollback")),
+    _rule("calibration-drift", "avg_calibration_delta > 2.0", "1h", "Warning", ("Alert", "Review")),
+    _rule("user-satisfaction-drop", "avg_user_feedback < 3.0", "24h", "Warning", ("Alert",)),
+    _rule("elevated-failure", "success_rate < 97%", "15m", "Warning", ("Alert",)),
+    _rule("runaway-errors", "error_rate > 10% for 5 minutes", "1m", "Critical", ("Rollback",), "High"),
+    _rule("collapsed-success", "success_rate < 85% for 10 minutes", "1m", "Critical", ("Rollback",), "High"),
+    _rule("stuck-latency", "latency_p99 > 10000ms for 5 minutes", "1m", "Critical", ("Rollback",), "Medium"),
+    _rule("lasting-latency", "latency_p95 > baseline * 2.0 for 30 minutes", "5m", "Warning", ("Review",)),
+    _rule("negative-feedback", "user_feedback_negative_rate > 20%", "24h", "Warning", ("Review",)),
+)
+BUILT_IN_ROLLBACK = RollbackPolicy(
+    auto="Enabled", cooldown="15m", max_per_day=3, recovery_window="15m", initial_delay="2m", global_rate_limit="10/min"
+)
+BUILT_IN_EVIDENCE = EvidencePolicy(
+    min_samples=20, alert_confidence="95%", rollback_confidence="99.9%", unknown_after="10m"
+)
+BUILT_IN_METRICS = MetricsSource(profile="native")
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The policy in force, ready to use."""
+
+    mode: str
+    rules: tuple[Rule, ...]
+    problems: tuple[str, ...]
+    """A sentence per rule of the prompt itself that cannot be used."""
+    policy_problems: tuple[str, ...]
+    """The same for rules of its PromptPolicy; shown there, they do not touch the prompt's Ready."""
+    auto: str
+    cooldown: timedelta
+    max_per_day: int
+    recovery_window: timedelta
+    initial_delay: timedelta
+    min_samples: int
+    alert_confidence: float
+    rollback_confidence: float
+    unknown_after: timedelta
+    profile: str
+
+
+def merge(prompt: PromptSpec, policy: PromptPolicySpec | None) -> Effective:
+    """Merge the built-in policy, the prompt's PromptPolicy (None: it has none) and its own blocks."""
+    layers = [BUILT_IN_RULES, policy.rules if policy else (), prompt.rules]
+    rules, policy_problems, problems = _merged_rules(*layers)
+    rollback = _overlay(BUILT_IN_ROLLBACK, policy.rollback if policy else None, prompt.rollback)
+    evidence = _overlay(BUILT_IN_EVIDENCE, policy.evidence if policy else None)
+    metrics = _overlay(BUILT_IN_METRICS, policy.metrics if policy else None, prompt.metrics)
+    switches = [block.auto for block in (policy and policy.rollback, prompt.rollback) if block]
+    return Effective(
+        mode="Fallback" if "Fallback" in (prompt.mode, policy.mode if policy else "") else "Active",
+        rules=rules,
+        problems=problems,
+        policy_problems=policy_problems,
+        auto="Disabled" if "Disabled" in switches else str(rollback.auto),
+        cooldown=duration.parse(rollback.cooldown or ""),
+        max_per_day=rollback.max_per_day if rollback.max_per_day is not None else 0,
+        recovery_window=duration.parse(rollback.recovery_window or ""),
+        initial_delay=duration.parse(rollback.initial_delay or ""),
+        min_samples=evidence.min_samples or 1,
+        alert_confidence=share(evidence.alert_confidence or ""),
+        rollback_confidence=share(evidence.rollback_confidence or ""),
+        unknown_after=duration.parse(evidence.unknown_after or ""),
+        profile=metrics.profile or "",
+    )
+
+
+def share(percent: str) -> float:
+    """Return the share a percentage of the API means: `99.9%` is 0.999."""
+    return round(float(percent.removesuffix("%")) / 100, 9)
+
+
+def _overlay(base: M, *blocks: M | None) -> M:
+    """Lay blocks over the base, field by field; what a block leaves out stays."""
+    for block in blocks:
+        if block is not None:
+            given = {name: value for name in block.model_fields_set if (value := getattr(block, name)) is not None}
+            base = base.model_copy(update=given)
+    return base
+
+
+def _merged_rules(*layers: Iterable[RuleSpec]) -> tuple[tuple[Rule, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the rules in force and the problems of the second and the third layer."""
+    rules: dict[str, Rule] = {}
+    problems: list[tuple[str, ...]] = []
+    for layer in layers:
+        found = []
+        for spec in layer:
+            problem = _lay(rules, spec)
+            found += [problem] if problem else []
+        problems.append(tuple(found))
+    return tuple(rules.values()), problems[1], problems[2]
+
+
+def _lay(rules: dict[str, Rule], spec: RuleSpec) -> str:
+    if spec.state == "Disabled":
+        rules.pop(spec.name, None)
+        return ""
+    compiled = compiled_rule(spec)
+    if isinstance(compiled, RuleError):
+        kept = "the inherited rule of this name stays in force" if spec.name in rules else "it is off"
+        return f"rule {spec.name}: {compiled}; {kept}"
+    rules[spec.name] = compiled
+    return ""
+
+
+@lru_cache(maxsize=4096)
+def compiled_rule(spec: RuleSpec) -> Rule | RuleError:
+    """Compile a rule once; thousands of prompts share the same few."""
+    try:
+        return compile_spec(spec)
+    except RuleError as error:
+        return error

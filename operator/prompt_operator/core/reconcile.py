@@ -1,0 +1,270 @@
+"""The order of decisions for one prompt: facts in, plan out.
+
+standing (people's wishes and holds) -> rollback (a person's request, else the rules) -> projection -> status, records
+and Events. A rollback is written to status before anything moves; an activation follows from `spec` alone and is
+projected first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from prompt_operator.api.promptstatus import Decision, HandledRequest, PromptStatus
+from prompt_operator.core import health, records, situation
+from prompt_operator.core.activation import activated, held_of, override_of, rollbacks_of, rolled_back
+from prompt_operator.core.conditions import Wanted, transition
+from prompt_operator.core.plan import ApplyConfigMap, Effect, Plan, Tell, WriteStatus
+from prompt_operator.core.project import Projection, project, too_large
+from prompt_operator.core.reasons import Reason
+from prompt_operator.core.rollback import Turn, consider
+from prompt_operator.core.situation import Situation
+from prompt_operator.core.standing import (
+    RETRY_ANNOTATION,
+    Blocked,
+    Standing,
+    current_holds,
+    policy_missing,
+    retry_instant,
+    standing,
+)
+from prompt_operator.core.unimplemented import PROMPT, not_implemented
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prompt_operator.core.facts import Facts
+
+FROZEN = "Frozen"
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Where the decisions of one look lead."""
+
+    facts: Facts
+    mode: str
+    stand: Standing
+    turn: Turn
+    status: PromptStatus
+    """With the active version and the bookkeeping of this look, before projection and conditions."""
+    projection: Projection
+
+
+def reconcile(facts: Facts, now: datetime) -> Plan:
+    """Decide what to do for one prompt.
+
+    The plan may ask for a version's content instead (`read_content_of`): read it, put it into the facts, decide again.
+    """
+    if facts.operator_mode == FROZEN or facts.prompt.metadata.deletion_timestamp is not None:
+        return Plan()
+    now = now.replace(microsecond=0)  # times in the API have whole seconds
+    outcome = _decide(facts, now)
+    if outcome.projection.read_content_of:
+        return Plan(read_content_of=outcome.projection.read_content_of)
+    return Plan(tuple(_effects(outcome, now)), _wake_at(outcome, now))
+
+
+def troubled(facts: Facts, message: str, now: datetime) -> PromptStatus | None:
+    """Return the status that tells of trouble with the API, all else as it was; None when it says so already."""
+    before = facts.prompt.status
+    trouble = Blocked(Reason.API_ERROR, message)
+    told = Situation(
+        active=before.active_version or "",
+        desired=facts.prompt.spec.version,
+        mode=effective_mode(facts),
+        suspended=False,
+        blocked=trouble,
+        served=before.projection is not None,
+    )
+    now = now.replace(microsecond=0)
+    wanted = list(situation.wanted(facts, told, now))
+    changed = {want.type for want in wanted} | {"Reconciling", "Stalled"}
+    kept = tuple(condition for condition in before.conditions if condition.type not in changed)
+    fresh = transition(before.conditions, wanted, facts.prompt.metadata.generation, now)
+    after = before.model_copy(
+        update={"conditions": fresh + kept, "observed_generation": facts.prompt.metadata.generation}
+    )
+    said = {(c.type, c.status, c.reason) for c in before.conditions} == {
+        (c.type, c.status, c.reason) for c in after.conditions
+    }
+    return None if said else after
+
+
+def effective_mode(facts: Facts) -> str:
+    """Return Fallback if the prompt, its policy or the whole operator is switched to it, else Active."""
+    return "Fallback" if "Fallback" in (facts.operator_mode, facts.policy.mode) else "Active"
+
+
+def _decide(facts: Facts, now: datetime) -> _Outcome:
+    mode, stand = effective_mode(facts), standing(facts, now)
+    large = too_large(facts, stand.active) if stand.active != facts.prompt.status.active_version else None
+    if large is not None:
+        stand = Standing(facts.prompt.status.active_version or "", large, stand.holds)
+    turn = consider(facts, stand, mode, now)
+    status = _booked(facts, stand, turn.decision, now)
+    if turn.decision is not None:
+        stand = _after_decision(facts, status, turn.decision, now)
+    active = status.active_version or ""
+    projection = project(facts, active, status.active_hash or "", mode, now)
+    return _Outcome(facts, mode, stand, turn, status, projection)
+
+
+def _after_decision(facts: Facts, status: PromptStatus, decision: Decision, now: datetime) -> Standing:
+    decided = replace(facts, prompt=facts.prompt.model_copy(update={"status": status}))
+    holds = current_holds(decided, now)
+    desired = facts.prompt.spec.version
+    return Standing(
+        decision.to_version or "", standing(decided, now).blocked if desired in holds else None, holds
+    )
+
+
+def _booked(facts: Facts, stand: Standing, decision: Decision | None, now: datetime) -> PromptStatus:
+    """Return the status with the active version and what belongs to it."""
+    before = facts.prompt.status
+    if decision is not None:
+        return rolled_back(before, decision, now)
+    version = facts.versions.get(stand.active)
+    if stand.active and stand.active != before.active_version and version is not None:
+        by, reason = facts.desired_by or "unknown", None
+        if stand.active != facts.prompt.spec.version:
+            by, reason = "prompt-operator", f"{facts.prompt.spec.version} is held"
+        return activated(
+            before, stand.active, version.content_hash, cause="Activation", by=by, reason=reason or "", now=now
+        )
+    if version is not None and version.content_hash == version.accepted_hash and version.verified():
+        return before.model_copy(update={"active_hash": version.content_hash})
+    return before
+
+
+def _status(outcome: _Outcome, now: datetime) -> PromptStatus:
+    """Return the whole status as it should be after this look."""
+    facts, stand, before = outcome.facts, outcome.stand, outcome.status
+    desired, generation = facts.prompt.spec.version, facts.prompt.metadata.generation
+    rules = before.rules
+    readings = facts.readings
+    if readings is not None and (readings.version, readings.activated_at) == (before.active_version, before.activated_at):
+        rules = health.rule_statuses(rules, readings, facts.policy.unknown_after, now)
+    status = before.model_copy(
+        update={
+            "observed_generation": generation,
+            "override": override_of(before, desired, before.active_version or "", stand.holds.get(desired), facts.records),
+            "held": held_of(stand.holds),
+            "rules": rules,
+            "rollbacks": rollbacks_of(facts.records, before.decision),
+            "projection": outcome.projection.status,
+            "handled_requests": _handled(facts, now),
+        }
+    )
+    wanted = tuple(_wanted(outcome, status, now))
+    return status.model_copy(update={"conditions": transition(facts.prompt.status.conditions, wanted, generation, now)})
+
+
+def _wanted(outcome: _Outcome, status: PromptStatus, now: datetime) -> Iterator[Wanted]:
+    facts, active = outcome.facts, status.active_version or ""
+    yield from situation.wanted(facts, _situation(outcome, status), now)
+    yield health.healthy(facts, outcome.mode, active, outcome.turn.refused, now)
+    yield health.propagated(facts, active)
+    review = health.review_required(facts, status.rules)
+    if review is not None:
+        yield review
+    spec = facts.prompt.spec.model_dump(by_alias=True, exclude_none=True, mode="json", exclude_unset=True)
+    idle = not_implemented(spec, PROMPT)
+    if idle is not None:
+        yield idle
+
+
+def _situation(outcome: _Outcome, status: PromptStatus) -> Situation:
+    facts = outcome.facts
+    return Situation(
+        active=status.active_version or "",
+        desired=facts.prompt.spec.version,
+        mode=outcome.mode,
+        suspended=bool(facts.prompt.spec.suspend),
+        blocked=_first_trouble(outcome),
+        served=status.projection is not None,
+    )
+
+
+def _first_trouble(outcome: _Outcome) -> Blocked | None:
+    facts = outcome.facts
+    if outcome.projection.blocked is not None:
+        return outcome.projection.blocked
+    if outcome.stand.blocked is not None:
+        return outcome.stand.blocked
+    if facts.policy_missing:
+        return policy_missing(facts)
+    return Blocked(Reason.RULE_INVALID, "; ".join(facts.policy.problems)) if facts.policy.problems else None
+
+
+def _handled(facts: Facts, now: datetime) -> tuple[HandledRequest, ...]:
+    annotations = facts.prompt.metadata.annotations
+    handled = []
+    if retry_instant(facts, now) is not None:
+        handled.append(HandledRequest(verb="Retry", value=annotations[RETRY_ANNOTATION]))
+    if annotations.get(health.REVIEWED_ANNOTATION):
+        handled.append(HandledRequest(verb="Review", value=annotations[health.REVIEWED_ANNOTATION][:63]))
+    return tuple(handled)
+
+
+def _effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:
+    """Yield the effects in their order: a decision before anything moves, Events last."""
+    facts, before, after = outcome.facts, outcome.facts.prompt.status, _status(outcome, now)
+    if outcome.turn.decision is not None:
+        yield WriteStatus(after.model_copy(update={"projection": before.projection}))
+    yield from outcome.projection.effects
+    yield from _record_effects(outcome, now)
+    if after != before:
+        yield WriteStatus(after)
+    yield from _told(outcome, after)
+
+
+def _record_effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:
+    facts, decision = outcome.facts, outcome.status.decision
+    record = records.record_of_decision(facts, decision) if decision is not None else None
+    if record is not None:
+        yield record
+    yield from records.records_of_refusals(facts, outcome.turn.refused, now)
+    if outcome.turn.refused_request is not None:
+        yield from records.record_of_refused_request(facts, outcome.turn.refused_request, now)
+    yield from records.statuses(facts, now)
+
+
+def _told(outcome: _Outcome, after: PromptStatus) -> Iterator[Effect]:
+    before, decision = outcome.facts.prompt.status, outcome.turn.decision
+    if decision is not None:
+        note = f"{decision.from_version} -> {decision.to_version}: {decision.reason}"
+        yield Tell("Warning", Reason.ROLLED_BACK, "Rollback", note)
+    elif after.active_version != before.active_version:
+        yield Tell("Normal", Reason.ACTIVATED, "Activate", f"{before.active_version or 'nothing'} -> {after.active_version}")
+    for effect in outcome.projection.effects:
+        if isinstance(effect, ApplyConfigMap) and effect.healed:
+            name = effect.manifest["metadata"]["name"]
+            yield Tell("Warning", Reason.HEALED, "Project", f"somebody changed ConfigMap {name}: its content was put back")
+    yield from _ready_told(before, after)
+    for change, rule in health.rule_transitions(before, after):
+        if change == "Firing":
+            yield Tell("Warning", Reason.RULE_FIRING, "EvaluateRules", f"{rule.name}: {rule.message or ''}")
+        else:
+            yield Tell("Normal", Reason.RULE_RESOLVED, "EvaluateRules", f"{rule.name} no longer fires")
+
+
+def _ready_told(before: PromptStatus, after: PromptStatus) -> Iterator[Effect]:
+    """Tell when the desired version newly cannot be activated."""
+    old = {condition.reason for condition in before.conditions if condition.type == "Stalled"}
+    for condition in after.conditions:
+        if condition.type == "Stalled" and condition.reason not in {*old, Reason.VERSION_HELD}:
+            yield Tell("Warning", condition.reason, "Reconcile", condition.message[:1024])
+
+
+def _wake_at(outcome: _Outcome, now: datetime) -> datetime | None:
+    facts = outcome.facts
+    instants = [records.next_judgement(facts, now)]
+    trouble = _first_trouble(outcome)
+    if trouble is not None and trouble.reason is Reason.VERSION_MISSING:
+        until = situation.missing_until(facts, now)
+        instants.append(until if until > now else None)
+    return min((instant for instant in instants if instant is not None), default=None)
+
+

@@ -1,0 +1,240 @@
+"""PromptRollback records: what the operator writes about its decisions, and what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from prompt_client import wire
+from prompt_operator.api.common import API_VERSION, rfc3339
+from prompt_operator.api.promptrollback import PromptRollbackStatus
+from prompt_operator.core.conditions import Wanted, transition
+from prompt_operator.core.evidence import evidence_of
+from prompt_operator.core.plan import CreateRecord, Effect, Tell, WriteRecordStatus
+from prompt_operator.core.reasons import ConditionType, Objection, Reason
+from prompt_operator.core.rollback import Refused, RefusedRequest, decision_id, shortened
+from prompt_operator.core.rules.judgement import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prompt_operator.api.promptstatus import Decision
+    from prompt_operator.core.facts import Facts, RuleReading
+    from prompt_operator.core.ledger import RollbackRecord
+
+PASSING = frozenset(
+    {Objection.EVIDENCE_STALE, Objection.SETTLING, Objection.TOO_FEW_SAMPLES, Objection.NOT_CONFIDENT}
+)
+"""Objections that wait for evidence: shown in status, too restless for a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a rollback ended, or that it is still watched."""
+
+    reason: Reason
+    status: str
+    """Status of the condition Recovered."""
+    message: str
+
+    @property
+    def final(self) -> bool:
+        """It was judged and stays so."""
+        return self.reason is not Reason.WATCHING
+
+
+def record_of_decision(facts: Facts, decision: Decision) -> CreateRecord | None:
+    """Return the record of the decision in status, or None when it exists."""
+    if any(record.name == decision.id for record in facts.records):
+        return None
+    manual = decision.kind == "ManualRollback"
+    spec = {
+        "fromVersion": decision.from_version,
+        "toVersion": decision.to_version,
+        "reason": decision.reason or None,
+        "requestedBy": decision.requested_by,
+        "trigger": "Manual" if manual else "Automatic",
+        "decision": "Executed",
+        "decidedAt": rfc3339(decision.at),
+        "requestRef": {"name": decision.request_ref} if decision.request_ref else None,
+        "contentHash": decision.from_hash,
+        "rule": decision.rule,
+        "evidence": [e.model_dump(by_alias=True, exclude_none=True, mode="json") for e in decision.evidence] or None,
+    }
+    return CreateRecord(_manifest(facts, decision.id, spec))
+
+
+def records_of_refusals(facts: Facts, refused: Iterable[Refused], now: datetime) -> Iterator[Effect]:
+    """Yield a record and an Event for each refusal worth one: one per rule, guard and firing episode."""
+    names = {record.name for record in facts.records}
+    for each in refused:
+        if each.refusal.objection in PASSING:
+            continue
+        name = _episode(facts, each, now)
+        if name not in names:
+            yield CreateRecord(_manifest(facts, name, _refusal(facts, each, now)))
+            yield _told(each)
+
+
+def record_of_refused_request(facts: Facts, refused: RefusedRequest, now: datetime) -> tuple[Effect, ...]:
+    """Return the record that answers a request which cannot be executed."""
+    request = refused.request
+    spec = {
+        "fromVersion": request.from_version,
+        "toVersion": request.to_version or None,
+        "reason": shortened(request.reason),
+        "requestedBy": request.requested_by,
+        "trigger": "Manual",
+        "decision": "Refused",
+        "decidedAt": rfc3339(now),
+        "requestRef": {"name": request.name},
+        "guard": refused.reason,
+    }
+    name = decision_id(facts.prompt.metadata.name, request.at, request.uid, "refused")
+    told = Tell("Warning", Reason.ROLLBACK_REFUSED, "Rollback", f"{refused.reason}: {refused.message}", request.name)
+    return CreateRecord(_manifest(facts, name, spec)), told
+
+
+def statuses(facts: Facts, now: datetime) -> Iterator[Effect]:
+    """Yield the status writes that the PromptRollbacks of this prompt need."""
+    answers = {record.request_ref: record for record in facts.records if record.request_ref and not record.is_request}
+    for record in facts.records:
+        answer = answers.get(record.name) if record.is_request else record
+        if answer is not None:
+            yield from _status(facts, record, answer, now)
+
+
+def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
+    """Judge whether the rollback helped: the same rule, on the restored version, after the recovery window."""
+    active = facts.prompt.status.active_version
+    if active != record.to_version:
+        return Outcome(Reason.INCONCLUSIVE, "Unknown", f"{active or 'another version'} was activated before it was judged")
+    due = record.at + facts.policy.recovery_window
+    if now < due:
+        return Outcome(Reason.WATCHING, "Unknown", f"{record.to_version} is watched until {rfc3339(due)}")
+    reading = _reading(facts, record.rule)
+    if reading is None or now - reading.at > facts.fresh_for or reading.alert.verdict is Verdict.UNKNOWN:
+        why = reading.alert.message if reading else "the rule was not measured"
+        return Outcome(Reason.INCONCLUSIVE, "Unknown", shortened(f"no traffic to judge by: {why}"))
+    if reading.alert.verdict is Verdict.FALSE:
+        return Outcome(Reason.RECOVERED, "True", shortened(reading.alert.message))
+    return Outcome(
+        Reason.NOT_RECOVERED,
+        "False",
+        shortened(f"{reading.alert.message}: the cause may lie elsewhere; a person should look"),
+    )
+
+
+def next_judgement(facts: Facts, now: datetime) -> datetime | None:
+    """Return when the next recovery is due."""
+    window = facts.policy.recovery_window
+    due = (record.at + window for record in facts.records if record.executed and not record.outcome)
+    return min((instant for instant in due if instant > now), default=None)
+
+
+def _manifest(facts: Facts, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    prompt = facts.prompt.metadata
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "PromptRollback",
+        "metadata": {
+            "name": name,
+            "namespace": prompt.namespace,
+            "labels": {wire.MANAGED_BY_LABEL: wire.MANAGED_BY, wire.PROMPT_LABEL: prompt.name},
+        },
+        "spec": {
+            "promptRef": {"name": prompt.name},
+            **{key: value for key, value in spec.items() if value is not None},
+        },
+    }
+
+
+def _refusal(facts: Facts, refused: Refused, now: datetime) -> dict[str, Any]:
+    dry_run = refused.refusal.objection is Objection.DRY_RUN
+    evidence = evidence_of(refused.reading)
+    return {
+        "fromVersion": facts.prompt.status.active_version,
+        "reason": shortened(refused.refusal.message),
+        "trigger": "Automatic",
+        "decision": "DryRun" if dry_run else "Refused",
+        "decidedAt": rfc3339(now),
+        "contentHash": facts.prompt.status.active_hash,
+        "guard": refused.refusal.objection,
+        "rule": refused.reading.rule.name,
+        "evidence": [e.model_dump(by_alias=True, exclude_none=True, mode="json") for e in evidence] or None,
+    }
+
+
+def _episode(facts: Facts, refused: Refused, now: datetime) -> str:
+    since = refused.reading.streak.fired_at or now
+    prompt = facts.prompt.metadata
+    return decision_id(prompt.name, since, prompt.uid, refused.reading.rule.name, refused.refusal.objection)
+
+
+def _told(refused: Refused) -> Tell:
+    dry_run = refused.refusal.objection is Objection.DRY_RUN
+    reason = Reason.ROLLBACK_DRY_RUN if dry_run else Reason.ROLLBACK_REFUSED
+    note = f"{refused.reading.rule.name}: {refused.refusal.objection}: {refused.refusal.message}"
+    return Tell("Warning", reason, "Rollback", note)
+
+
+def _reading(facts: Facts, rule: str) -> RuleReading | None:
+    """Return the reading of the rule that fired; for a manual rollback the worst reading that says anything."""
+    readings = facts.readings
+    if readings is None or readings.version != facts.prompt.status.active_version:
+        return None
+    if rule:
+        return next((reading for reading in readings.rules if reading.rule.name == rule), None)
+    known = [reading for reading in readings.rules if reading.alert.verdict is not Verdict.UNKNOWN]
+    return min(known, key=lambda reading: reading.alert.verdict is not Verdict.TRUE, default=None)
+
+
+def _status(facts: Facts, record: RollbackRecord, answer: RollbackRecord, now: datetime) -> Iterator[Effect]:
+    outcome = _outcome(facts, answer, now) if not record.outcome else None
+    if outcome is None:
+        return
+    wanted = tuple(_wanted(answer, outcome))
+    final = outcome.reason.value if outcome.final else None
+    seen = (str(record.generation), final or "", *(f"{c.type}={c.status}/{c.reason}" for c in _sorted(wanted)))
+    if seen == record.seen:
+        return
+    executed = answer.at if answer.executed else None
+    status = PromptRollbackStatus(
+        observed_generation=record.generation,
+        outcome=final,
+        record=answer.name if record.is_request else None,
+        accepted_at=answer.at,
+        executed_at=executed,
+        judged_at=now if final and answer.executed else None,
+        message=outcome.message,
+        conditions=transition((), wanted, record.generation, answer.at),
+    )
+    yield WriteRecordStatus(record.name, record.resource_version, status)
+    if final and answer is record and answer.executed:
+        kind = "Normal" if outcome.reason is Reason.RECOVERED else "Warning"
+        yield Tell(kind, outcome.reason, "JudgeRecovery", f"rollback to {record.to_version}: {outcome.message}")
+
+
+def _sorted(wanted: Iterable[Wanted]) -> list[Wanted]:
+    return sorted(wanted, key=lambda want: want.type)
+
+
+def _outcome(facts: Facts, answer: RollbackRecord, now: datetime) -> Outcome:
+    if answer.decision == "Refused":
+        return Outcome(Reason.REFUSED, "False", answer.reason)
+    if answer.decision == "DryRun":
+        return Outcome(Reason.DRY_RUN, "False", answer.reason)
+    return recovery(facts, answer, now)
+
+
+def _wanted(answer: RollbackRecord, outcome: Outcome) -> Iterator[Wanted]:
+    accepted = answer.decision != "Refused"
+    executed = "True" if answer.executed else "False"
+    yield Wanted(
+        ConditionType.ACCEPTED, "True" if accepted else "False", Reason.ACCEPTED if accepted else Reason.REFUSED, outcome.message
+    )
+    yield Wanted(
+        ConditionType.EXECUTED, executed, Reason.EXECUTED if answer.executed else outcome.reason, outcome.message
+    )
+    yield Wanted(ConditionType.RECOVERED, outcome.status, outcome.reason, outcome.message)

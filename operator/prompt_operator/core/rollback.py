@@ -1,0 +1,188 @@
+"""Whether a version is rolled back now, and to which one: automatically under the guards, or because a person asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from prompt_operator.api.promptstatus import Decision
+from prompt_operator.core.evidence import evidence_of
+from prompt_operator.core.ledger import ledger_of
+from prompt_operator.core.reasons import Objection, Reason
+from prompt_operator.core.rules.model import Action, Confidence, Severity
+from prompt_operator.core.rules.streak import State
+from prompt_operator.core.safeguards import Case, Refusal, first_refusal
+from prompt_operator.core.standing import Standing, known_hash, target_from
+from prompt_operator.core.target import Candidate, Choice, unusable
+
+if TYPE_CHECKING:
+    from prompt_operator.core.facts import Facts, RuleReading
+    from prompt_operator.core.ledger import RollbackRecord
+
+_CONFIDENCE = (Confidence.HIGH, Confidence.MEDIUM, Confidence.LOW)
+_SEVERITY = (Severity.CRITICAL, Severity.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A rule that fired, and the guard that objected."""
+
+    reading: RuleReading
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRequest:
+    """A person's request that cannot be executed."""
+
+    request: RollbackRecord
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The outcome of one look."""
+
+    decision: Decision | None = None
+    refused: tuple[Refused, ...] = ()
+    refused_request: RefusedRequest | None = None
+
+
+def consider(facts: Facts, stand: Standing, mode: str, now: datetime) -> Turn:
+    """Decide about a rollback of the active version; a person's request goes before any rule."""
+    if stand.active != facts.prompt.status.active_version:
+        return Turn()  # an activation is under way: there is nothing settled to roll back
+    request = pending_request(facts)
+    if request is not None:
+        return _manual(facts, stand, request, now)
+    return _automatic(facts, stand, mode, now)
+
+
+def pending_request(facts: Facts) -> RollbackRecord | None:
+    """Return the oldest request of a person that no record and no decision answers yet."""
+    answered = {record.request_ref for record in facts.records if record.request_ref}
+    decision = facts.prompt.status.decision
+    if decision is not None and decision.request_ref:
+        answered.add(decision.request_ref)
+    requests = (r for r in facts.records if r.is_request and r.name not in answered and not r.outcome)
+    return min(requests, key=lambda request: (request.at, request.name), default=None)
+
+
+def firing(facts: Facts, stand: Standing) -> tuple[RuleReading, ...]:
+    """Return the firing rules that ask for a rollback of the active version, the surest first."""
+    readings = facts.readings
+    if readings is None or (readings.version, readings.activated_at) != (
+        stand.active,
+        facts.prompt.status.activated_at,
+    ):
+        return ()
+    asking = (r for r in readings.rules if Action.ROLLBACK in r.rule.actions and r.streak.beneath is State.FIRING)
+    return tuple(sorted(asking, key=_order))
+
+
+def _order(reading: RuleReading) -> tuple[int, int, str]:
+    rule = reading.rule
+    return _SEVERITY.index(rule.severity), _CONFIDENCE.index(rule.confidence), rule.name
+
+
+def _automatic(facts: Facts, stand: Standing, mode: str, now: datetime) -> Turn:
+    choice = target_from(facts, stand.active, stand.holds)
+    refused = []
+    for reading in firing(facts, stand):
+        refusal = first_refusal(_case(facts, stand, mode, reading, choice, now))
+        if refusal is None:
+            return Turn(_rollback_by_rule(facts, stand, reading, choice, now))
+        refused.append(Refused(reading, refusal))
+    return Turn(refused=tuple(refused))
+
+
+def _case(facts: Facts, stand: Standing, mode: str, reading: RuleReading, choice: Choice, now: datetime) -> Case:
+    status, version = facts.prompt.status, facts.versions.get(stand.active)
+    return Case(
+        now=now,
+        suspended=bool(facts.prompt.spec.suspend),
+        mode=mode,
+        auto=facts.policy.auto if version is None or version.auto_rollback else "Disabled",
+        policy=facts.policy,
+        judged_at=reading.at,
+        fresh_for=facts.fresh_for,
+        judgement=reading.rollback,
+        activated_at=status.activated_at,
+        choice=choice,
+        overridden=stand.overridden(facts.prompt.spec.version),
+        ledger=ledger_of(facts.records, status.decision),
+    )
+
+
+def _rollback_by_rule(facts: Facts, stand: Standing, reading: RuleReading, choice: Choice, now: datetime) -> Decision:
+    return Decision(
+        id=decision_id(facts.prompt.metadata.name, now, facts.prompt.metadata.uid, stand.active, reading.rule.name),
+        kind="Rollback",
+        decision="Executed",
+        from_version=stand.active,
+        to_version=choice.version,
+        from_hash=known_hash(facts, stand.active) or None,
+        to_hash=facts.versions[choice.version].content_hash,
+        rule=reading.rule.name,
+        reason=shortened(f"{reading.rule.name}: {reading.rollback.message}"),
+        at=now,
+        evidence=evidence_of(reading),
+    )
+
+
+def _manual(facts: Facts, stand: Standing, request: RollbackRecord, now: datetime) -> Turn:
+    if request.from_version != stand.active:
+        return Turn(refused_request=RefusedRequest(request, Reason.STALE_REQUEST, _stale(request, stand)))
+    choice = _requested_target(facts, stand, request)
+    if not choice.version:
+        reason = Objection.TARGET_UNHEALTHY if choice.rejected else Objection.NO_TARGET
+        message = "; ".join(choice.rejected) or "there is no earlier version to go back to: fix forward, or use Fallback"
+        return Turn(refused_request=RefusedRequest(request, reason, message))
+    return Turn(_rollback_by_person(facts, stand, request, choice, now))
+
+
+def _stale(request: RollbackRecord, stand: Standing) -> str:
+    return (
+        f"fromVersion is {request.from_version}, but {stand.active or 'nothing'} is active: "
+        "somebody was faster; look again and create a new request if it is still needed"
+    )
+
+
+def _requested_target(facts: Facts, stand: Standing, request: RollbackRecord) -> Choice:
+    if not request.to_version:
+        return target_from(facts, stand.active, stand.holds)
+    candidate = Candidate(request.to_version, known_hash(facts, request.to_version))
+    problem = unusable(candidate, facts.versions, stand.holds)
+    return Choice(rejected=(problem,)) if problem else Choice(request.to_version)
+
+
+def _rollback_by_person(
+    facts: Facts, stand: Standing, request: RollbackRecord, choice: Choice, now: datetime
+) -> Decision:
+    return Decision(
+        id=decision_id(facts.prompt.metadata.name, now, request.uid),
+        kind="ManualRollback",
+        decision="Executed",
+        from_version=stand.active,
+        to_version=choice.version,
+        from_hash=known_hash(facts, stand.active) or None,
+        to_hash=facts.versions[choice.version].content_hash,
+        reason=shortened(request.reason),
+        requested_by=request.requested_by,
+        request_ref=request.name,
+        at=now,
+    )
+
+
+def decision_id(prompt: str, at: datetime, *parts: str) -> str:
+    """Return a name that says which prompt and when, unique by what was decided: equal inputs, equal id."""
+    digest = sha256("\n".join(parts).encode()).hexdigest()[:8]
+    return f"{prompt}-{at:%Y%m%dt%H%M%Sz}-{digest}"
+
+
+def shortened(text: str, limit: int = 1024) -> str:
+    """Cut a text to what the API accepts."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,195 @@
+"""The guards of an automatic rollback: an ordered tuple of small functions; the first objection wins.
+
+Each guard sees one frozen case and answers with None or with its reason and a sentence. Status, Event, record and
+command line print that same sentence, so nothing has to explain the decision a second time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from prompt_operator.api.common import rfc3339
+from prompt_operator.core.duration import spoken
+from prompt_operator.core.reasons import Objection
+from prompt_operator.core.rules.judgement import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prompt_operator.core.ledger import Ledger
+    from prompt_operator.core.policy import Effective
+    from prompt_operator.core.rules.judgement import Judgement
+    from prompt_operator.core.target import Choice
+
+DAY = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything the guards look at, on one snapshot."""
+
+    now: datetime
+    suspended: bool
+    mode: str
+    """Effective mode: Active or Fallback."""
+    auto: str
+    """Enabled, DryRun or Disabled, after version, prompt and policy were merged."""
+    policy: Effective
+    judged_at: datetime
+    """Instant of the newest reading behind the judgement."""
+    fresh_for: timedelta
+    """How old a reading may be before it is stale."""
+    judgement: Judgement
+    """The rule's condition at the confidence that a rollback needs."""
+    activated_at: datetime | None
+    choice: Choice
+    overridden: bool
+    """An override by an earlier rollback is in force."""
+    ledger: Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A guard's objection and its sentence."""
+
+    objection: Objection
+    message: str
+
+
+def first_refusal(case: Case) -> Refusal | None:
+    """Ask the guards in the contract's order; return the first objection, or None when the rollback may happen."""
+    return next((refusal for guard in GUARDS if (refusal := guard(case))), None)
+
+
+def suspended(case: Case) -> Refusal | None:
+    """A suspended prompt, or one in Fallback, is in a person's hands."""
+    if case.suspended:
+        return Refusal(Objection.SUSPENDED, "the prompt is suspended: nothing automatic happens until spec.suspend is false")
+    if case.mode != "Active":
+        return Refusal(Objection.SUSPENDED, f"mode is {case.mode}: no version is served that could be rolled back")
+    return None
+
+
+def disabled(case: Case) -> Refusal | None:
+    """Version, prompt or policy switched automatic rollback off."""
+    if case.auto != "Disabled":
+        return None
+    return Refusal(Objection.AUTO_ROLLBACK_DISABLED, "rollback.auto is Disabled in the version, the prompt or its policy")
+
+
+def stale(case: Case) -> Refusal | None:
+    """Old evidence says nothing about now."""
+    age = case.now - case.judged_at
+    if age <= case.fresh_for:
+        return None
+    return Refusal(
+        Objection.EVIDENCE_STALE,
+        f"the newest measurement is of {rfc3339(case.judged_at)}, older than {spoken(case.fresh_for)}: "
+        "see whether Prometheus answers",
+    )
+
+
+def settling(case: Case) -> Refusal | None:
+    """Right after an activation pods still serve the version before."""
+    if case.activated_at is None:
+        return None
+    age = max(case.now - case.activated_at, timedelta())
+    if age >= case.policy.initial_delay:
+        return None
+    return Refusal(
+        Objection.SETTLING,
+        f"activated at {rfc3339(case.activated_at)}; nothing is judged within initialDelay "
+        f"({spoken(case.policy.initial_delay)})",
+    )
+
+
+def few_samples(case: Case) -> Refusal | None:
+    """Too few observations, or none, decide nothing."""
+    if case.judgement.verdict is not Verdict.UNKNOWN:
+        return None
+    return Refusal(Objection.TOO_FEW_SAMPLES, case.judgement.message)
+
+
+def not_confident(case: Case) -> Refusal | None:
+    """The bound at the confidence of rollbacks does not lie beyond the threshold."""
+    if case.judgement.verdict is Verdict.TRUE:
+        return None
+    return Refusal(Objection.NOT_CONFIDENT, case.judgement.message)
+
+
+def no_target(case: Case) -> Refusal | None:
+    """There is no earlier version at all."""
+    if case.choice.version or case.choice.rejected:
+        return None
+    return Refusal(
+        Objection.NO_TARGET,
+        "there is no earlier version to go back to: fix forward, or set spec.mode: Fallback to let applications use their default",
+    )
+
+
+def target_unhealthy(case: Case) -> Refusal | None:
+    """There are earlier versions, but none that may be served."""
+    if case.choice.version:
+        return None
+    return Refusal(Objection.TARGET_UNHEALTHY, "no earlier version is usable: " + "; ".join(case.choice.rejected))
+
+
+def rollback_of_rollback(case: Case) -> Refusal | None:
+    """The version that a rollback restored fails too: a person must look."""
+    if not case.overridden:
+        return None
+    return Refusal(
+        Objection.ROLLBACK_OF_ROLLBACK,
+        "the active version was itself restored by a rollback: a second step back is a person's decision",
+    )
+
+
+def cooling_down(case: Case) -> Refusal | None:
+    """Rollbacks of one prompt keep a distance."""
+    last = case.ledger.last_at
+    if last is None:
+        return None
+    since = max(case.now - last, timedelta())  # a stored time in the future counts as now
+    if since >= case.policy.cooldown:
+        return None
+    return Refusal(
+        Objection.COOLING_DOWN,
+        f"the last rollback was at {rfc3339(last)}; the next automatic one may follow {spoken(case.policy.cooldown)} later",
+    )
+
+
+def daily_limit(case: Case) -> Refusal | None:
+    """So many rollbacks a day, then a human."""
+    count = case.ledger.automatic_since(case.now - DAY)
+    if count < case.policy.max_per_day:
+        return None
+    return Refusal(
+        Objection.DAILY_LIMIT_REACHED,
+        f"{count} automatic rollbacks within 24 hours, the limit is {case.policy.max_per_day}: "
+        "a person must decide; acknowledge a PromptRollback to allow the next one",
+    )
+
+
+def dry_run(case: Case) -> Refusal | None:
+    """Everything speaks for it, but the prompt only rehearses."""
+    if case.auto != "DryRun":
+        return None
+    return Refusal(Objection.DRY_RUN, f"rollback.auto is DryRun: would have switched to {case.choice.version}")
+
+
+GUARDS: tuple[Callable[[Case], Refusal | None], ...] = (
+    suspended,
+    disabled,
+    stale,
+    settling,
+    few_samples,
+    not_confident,
+    no_target,
+    target_unhealthy,
+    rollback_of_rollback,
+    cooling_down,
+    daily_limit,
+    dry_run,
+)
