@@ -1,16 +1,16 @@
 """A Kubernetes control plane on loopback: etcd, kube-apiserver, kube-controller-manager, without nodes."""
 
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devcluster import kubeconfig, tools
+from devcluster import http, kubeconfig, tools
 from devcluster.cluster import Cluster
 from devcluster.errors import DevError
-from devcluster.http import answers
 from devcluster.kubeconfig import User
 from devcluster.ports import LOOPBACK, free_port
 from devcluster.processes import ProcessSet, Running
@@ -117,7 +117,7 @@ class ControlPlane(Cluster):
         if crds is not None:
             self.apply_crds(crds)
         manager = self.processes.spawn(
-            "kube-controller-manager", [self.bin_dir / "kube-controller-manager", *_manager_flags(self.kubeconfig)]
+            "kube-controller-manager", [str(self.bin_dir / "kube-controller-manager"), *_manager_flags(self.kubeconfig)]
         )
         self._wait("kube-controller-manager", manager, self._has_default_namespace)
         users = {user.name: {"token": user.token, "groups": user.groups} for user in self.users.values()}
@@ -127,24 +127,24 @@ class ControlPlane(Cluster):
     def _start_etcd(self) -> str:
         url = f"http://{LOOPBACK}:{free_port()}"
         peer = f"http://{LOOPBACK}:{free_port()}"
+        name = f"devcluster-{secrets.token_hex(8)}"
         flags = [
+            f"--name={name}",
             f"--data-dir={self.state_dir / 'etcd'}",
             f"--listen-client-urls={url}",
             f"--advertise-client-urls={url}",
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
+            f"--initial-cluster={name}={peer}",
             "--unsafe-no-fsync",
             "--log-level=warn",
         ]
-        self._wait(
-            "etcd", self.processes.spawn("etcd", [self.bin_dir / "etcd", *flags]), lambda: answers(f"{url}/readyz")
-        )
+        process = self.processes.spawn("etcd", [str(self.bin_dir / "etcd"), *flags])
+        self._wait("etcd", process, lambda: _is_etcd(url, name))
         return url
 
     def _start_apiserver(self, flags: list[str]) -> str:
         port = free_port()
-        (self.state_dir / "tokens.csv").touch(0o600)
         kubeconfig.write_private(self.state_dir / "tokens.csv", "\n".join(user.line for user in self.users.values()))
         kubeconfig.write_private(self.state_dir / "service-account.key", kubeconfig.signing_key())
         command = [str(self.bin_dir / "kube-apiserver"), f"--secure-port={port}", *flags]
@@ -165,10 +165,18 @@ class ControlPlane(Cluster):
             time.sleep(0.05)
 
     def _ready(self) -> bool:
-        return self.ca_file.exists() and answers(f"{self.url}/readyz", self.ca_file, self.admin_token)
+        return self.ca_file.exists() and http.answers(f"{self.url}/readyz", self.ca_file, self.admin_token)
 
     def _has_default_namespace(self) -> bool:
-        return answers(f"{self.url}/api/v1/namespaces/default/serviceaccounts/default", self.ca_file, self.admin_token)
+        return http.answers(
+            f"{self.url}/api/v1/namespaces/default/serviceaccounts/default", self.ca_file, self.admin_token
+        )
+
+
+def _is_etcd(url: str, name: str) -> bool:
+    """Whether our own etcd answers: the one of another clone may have taken the port."""
+    reply = http.probe_json(f"{url}/v3/cluster/member/list", {})
+    return reply is not None and [member.get("name") for member in reply["members"]] == [name]
 
 
 def _certificate(state_dir: Path) -> Path:

@@ -8,31 +8,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_TIMEOUT = 10.0
+_TIMEOUT = 10.0  # seconds
+_PROBE_TIMEOUT = 2.0  # a port that somebody else holds may accept and never answer
 
 
 def answers(url: str, ca_file: Path | None = None, token: str = "") -> bool:
-    """Whether a GET is answered with success."""
+    """Whether a GET is answered with success, and soon."""
     try:
-        return 200 <= _send(url, ca_file=ca_file, token=token)[0] < 300  # noqa: PLR2004
+        _send(urllib.request.Request(url, headers=_bearer(token)), ca_file, _PROBE_TIMEOUT)
     except (OSError, ValueError):
         return False
+    return True
 
 
-def get_json(url: str, query: Mapping[str, str] | None = None) -> Any:
+def get_json(url: str, query: Mapping[str, str] | None = None, *, timeout: float = _TIMEOUT) -> Any:
     """GET and decode JSON; OSError when the server does not answer or answers with an error."""
-    return json.loads(_send(f"{url}?{urllib.parse.urlencode(query)}" if query else url)[1])
+    return json.loads(_send(urllib.request.Request(f"{url}?{urllib.parse.urlencode(query or {})}"), None, timeout))
 
 
-def post(url: str) -> None:
-    """POST without a body; OSError when the server does not answer or answers with an error."""
-    _send(url, method="POST")
+def post(url: str, body: object = None, *, timeout: float = _TIMEOUT) -> bytes:
+    """POST `body` as JSON and return the answer; OSError when there is none or it is an error."""
+    data = b"" if body is None else json.dumps(body).encode()
+    return _send(urllib.request.Request(url, data=data, method="POST"), None, timeout)
 
 
-def _send(url: str, *, method: str = "GET", ca_file: Path | None = None, token: str = "") -> tuple[int, bytes]:
-    request = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {token}"} if token else {})
+def probe_json(url: str, body: object = None) -> Any:
+    """GET, or POST `body`, and decode JSON; None when nobody answers that soon."""
+    try:
+        if body is None:
+            return get_json(url, timeout=_PROBE_TIMEOUT)
+        return json.loads(post(url, body, timeout=_PROBE_TIMEOUT))
+    except (OSError, ValueError):
+        return None
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _send(request: urllib.request.Request, ca_file: Path | None, timeout: float) -> bytes:
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if ca_file:
         handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(ca_file))))
-    with urllib.request.build_opener(*handlers).open(request, timeout=_TIMEOUT) as response:
-        return response.status, response.read()
+    with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as response:
+        body: bytes = response.read()
+        return body

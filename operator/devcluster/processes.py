@@ -72,10 +72,11 @@ class ProcessSet:
     Detached, they stay until somebody calls `stop` on a ProcessSet of the same folder.
     """
 
-    def __init__(self, folder: Path, *, detached: bool = False) -> None:
+    def __init__(self, folder: Path, *, detached: bool = False, grace: float = _GRACE) -> None:
         self._folder = folder
         self._file = folder / "processes.json"
         self._detached = detached
+        self._grace = grace
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._guardian: subprocess.Popen[bytes] | None = None
 
@@ -122,7 +123,7 @@ class ProcessSet:
         ending = [process for process in self.recorded if wanted is None or process.name in wanted]
         with self._reaped():
             for process in reversed(ending):  # the API server ends in a second while etcd still answers, else it hangs
-                terminate([process])
+                terminate([process], self._grace)
         kept = [process for process in self.recorded if process not in ending]
         if kept:
             self._record(kept)

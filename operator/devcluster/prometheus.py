@@ -150,7 +150,10 @@ class Prometheus:
         ]
 
     def _ready(self) -> bool:
-        return http.answers(f"{self.url}/-/ready")
+        """Whether this server is ready: another one may have taken the port, so it must show our folder."""
+        flags = http.probe_json(f"{self.url}/api/v1/status/flags")
+        mine = flags is not None and flags["data"]["storage.tsdb.path"] == str(self.state_dir / "data")
+        return mine and http.answers(f"{self.url}/-/ready")
 
     @property
     def _targets_file(self) -> Path:

@@ -92,4 +92,5 @@ def _explain(lines: Sequence[str], what: str) -> str:
         return "The disk is full: .venv needs about 400 MB; make room and run it again."
     if _NO_NETWORK.search(output):
         return f"No network: pip cannot fetch {what}; run it again when the package index can be reached."
-    return f"pip could not install {what}: " + "; ".join(line for line in lines[-6:] if line)
+    errors = [line.strip() for line in lines if "Error" in line or line.startswith(("ERROR", "error"))]
+    return f"Setting up .venv failed at {what}: {'; '.join(errors[-3:] or lines[-3:])}"

@@ -1,7 +1,9 @@
 """A watch on one object over plain HTTPS, for programs without a Kubernetes client."""
 
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
 import urllib.parse
@@ -53,10 +55,8 @@ class ObjectWatch:
         """Cut the connection, as a network does; the watch makes a new one unless it was stopped."""
         sock = self._connection.sock if self._connection else None
         if sock is not None:
-            try:
-                sock.shutdown(2)
-            except OSError:
-                return  # already cut
+            with contextlib.suppress(OSError):  # already cut
+                sock.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
         pause = _BACKOFF[0]
@@ -72,17 +72,18 @@ class ObjectWatch:
 
     def _follow(self) -> Iterator[None]:
         """List once, then watch from there; yields after each piece of news, so the caller knows it went well."""
-        listed = json.loads(self._get({}).read())
+        with self._get({}) as response:
+            listed = json.loads(response.read())
         self._on_change(listed["items"][0] if listed["items"] else None)
         version = listed["metadata"]["resourceVersion"]
         yield
         while not self._stopping.is_set():
             query = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(_TIMEOUT)}
-            for line in self._get({**query, "resourceVersion": version}):
-                version = self._deliver(json.loads(line))
-                yield
-            if self._stopping.wait(_BACKOFF[0]):
-                return
+            with self._get({**query, "resourceVersion": version}) as response:
+                for line in response:
+                    version = self._deliver(json.loads(line))
+                    yield
+            self._stopping.wait(_BACKOFF[0])
 
     def _deliver(self, event: Json) -> str:
         """Hand one event on; return the resource version to go on from."""
@@ -92,18 +93,18 @@ class ObjectWatch:
             self._on_change(None if event["type"] == "DELETED" else event["object"])
         return str(event["object"]["metadata"]["resourceVersion"])
 
-    def _get(self, query: dict[str, str]) -> http.client.HTTPResponse:
-        if self._connection:
-            self._connection.close()
-        connection = http.client.HTTPSConnection(
-            str(self._address.hostname), self._address.port, context=self._context, timeout=_TIMEOUT + 30
-        )
+    @contextlib.contextmanager
+    def _get(self, query: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
+        """Send a request over a connection of its own, which ends with the block."""
+        host, port = str(self._address.hostname), self._address.port
+        connection = http.client.HTTPSConnection(host, port, context=self._context, timeout=_TIMEOUT + 30)
         self._connection = connection
         parameters = urllib.parse.urlencode({**self._selector, **query})
-        connection.request("GET", f"{self._path}?{parameters}", headers=self._headers)
-        response = connection.getresponse()
-        if response.status == http.client.GONE:
-            raise GoneError(response.reason)
-        if response.status != http.client.OK:
-            raise http.client.HTTPException(f"{response.status} {response.reason}")
-        return response
+        with contextlib.closing(connection):
+            connection.request("GET", f"{self._path}?{parameters}", headers=self._headers)
+            with connection.getresponse() as response:
+                if response.status == http.client.GONE:
+                    raise GoneError(response.reason)
+                if response.status != http.client.OK:
+                    raise http.client.HTTPException(f"{response.status} {response.reason}")
+                yield response
