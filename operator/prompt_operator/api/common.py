@@ -96,6 +96,13 @@ def rfc3339(value: datetime) -> str:
     return _whole_seconds(value).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _explained(pattern: str, shortest: int, longest: int, message: str) -> FieldInfo:
+    """A string with a pattern, and a refusal that people understand beside the one that cites the pattern."""
+    hint: dict[str, Any] = {"x-kubernetes-validations": [dict(cel(f"self.matches(r'{pattern}')", message))]}
+    info: FieldInfo = Field(min_length=shortest, max_length=longest, pattern=pattern, json_schema_extra=hint)
+    return info
+
+
 Timestamp = Annotated[AwareDatetime, AfterValidator(_whole_seconds), PlainSerializer(rfc3339, when_used="json")]
 Text = Annotated[str, Field(max_length=1024)]
 LongText = Annotated[str, Field(max_length=4096)]
@@ -105,12 +112,20 @@ PromptName = Annotated[str, Field(min_length=1, max_length=63, pattern=PROMPT_NA
 Identifier = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
 VariableName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 MetricName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
-SemVer = Annotated[str, Field(min_length=5, max_length=63, pattern=VERSION_PATTERN)]
+SemVer = Annotated[
+    str, _explained(VERSION_PATTERN, 5, 63, "must be a semantic version such as 1.4.0 or 2.0.0-rc.1, in lower case")
+]
 ContentHash = Annotated[str, Field(min_length=71, max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
-Duration = Annotated[str, Field(min_length=2, max_length=8, pattern=r"^[0-9]{1,6}(s|m|h|d|w)$")]
-Latency = Annotated[str, Field(min_length=2, max_length=9, pattern=r"^[0-9]{1,7}(ms|s)$")]
-Percent = Annotated[str, Field(min_length=2, max_length=9, pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,5})?)%$")]
-Fraction = Annotated[str, Field(min_length=1, max_length=12, pattern=r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$")]
+Duration = Annotated[
+    str, _explained(r"^[0-9]{1,6}(s|m|h|d|w)$", 2, 8, "must be a duration such as 30s, 15m, 24h or 14d")
+]
+Latency = Annotated[str, _explained(r"^[0-9]{1,7}(ms|s)$", 2, 9, "must be a latency such as 800ms or 2s")]
+Percent = Annotated[
+    str, _explained(r"^(100|[0-9]{1,2}(\.[0-9]{1,5})?)%$", 2, 9, "must be a percentage such as 5% or 99.9%")
+]
+Fraction = Annotated[
+    str, _explained(r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", 1, 12, 'must be a string between "0" and "1", such as "0.95"')
+]
 Decimal = Annotated[
     str, Field(min_length=1, max_length=32, pattern=r"^[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?$")
 ]

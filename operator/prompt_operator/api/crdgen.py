@@ -51,11 +51,21 @@ def _target(node: Schema, definitions: Mapping[str, Schema]) -> Schema:
     return {**_target(only, definitions), **only}
 
 
+def quiet(node: Schema) -> Schema:
+    """Without the rules that explain refusals to people: only the operator writes `status`, and often."""
+    kept = {key: value for key, value in node.items() if key != "x-kubernetes-validations"}
+    if "properties" in kept:
+        kept["properties"] = {name: quiet(child) for name, child in kept["properties"].items()}
+    if "items" in kept:
+        kept["items"] = quiet(kept["items"])
+    return kept
+
+
 def open_api(model: type[Resource]) -> Schema:
     """The schema of a whole manifest; `metadata` is the API server's business."""
     raw = model.model_json_schema(by_alias=True, mode="validation")
     schema = structural(raw, raw.get("$defs", {}))
-    own = {name: schema["properties"][name] for name in ("spec", "status")}
+    own = {"spec": schema["properties"]["spec"], "status": quiet(schema["properties"]["status"])}
     kind = {"type": "string", "description": f"Always {model.definition.kind}."}
     return {**schema, "properties": {**TYPE_META, "kind": kind, **own}, "required": ["spec"]}
 

@@ -139,7 +139,8 @@ class ExperimentSpec(ApiModel):
     prompt_ref: PromptRef = Field(description="The prompt whose versions are compared.")
     type: ExperimentType = Field(description="ABTest compares, Bandit also shifts traffic, Shadow only watches.")
     arms: Annotated[tuple[Arm, ...], list_map("name", at_most=8), Field(min_length=2)] | None = Field(
-        default=None, description="The versions that share the traffic; the one with the desired version is the control."
+        default=None,
+        description="The versions that share the traffic; the one with the desired version is the control.",
     )
     unit: Unit | None = Field(
         default=None, description="What keeps its arm. Absent: User; without an id each request is on its own."

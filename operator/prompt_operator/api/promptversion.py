@@ -6,6 +6,7 @@ from pydantic import Field
 
 from prompt_operator.api.common import (
     AGE,
+    VERSION_PATTERN,
     ApiModel,
     Column,
     Conditions,
@@ -281,7 +282,9 @@ class PromptVersion(Resource):
 
     model_config = validated(
         cel(
-            "self.metadata.name == self.spec.promptRef.name + '-' + self.spec.version",
+            # A bad version is refused for itself; a name made from it would mislead.
+            f"!self.spec.version.matches(r'{VERSION_PATTERN}') ||"
+            " self.metadata.name == self.spec.promptRef.name + '-' + self.spec.version",
             expression="'metadata.name must be ' + self.spec.promptRef.name + '-' + self.spec.version"
             " + ' (promptRef.name, a hyphen, version)'",
         )
