@@ -111,8 +111,10 @@ class Client:
 
     def _open(self, name: str) -> Prompt:
         mount, is_new = self._mount(name)
-        if is_new or self._reload == "off":
+        if self._reload == "off":
             mount.refresh(self._prompts)
+        else:
+            mount.first_look(self._prompts)
         if is_new:
             self._watch()
         prompt = self._prompts.get(name)
@@ -144,11 +146,15 @@ class Client:
     def _new_watcher(self) -> Watcher:
         return Watcher(self._reload, self._folders, self._refresh, self._poll_seconds)
 
+    def _known(self) -> tuple[_Mount, ...]:
+        with self._lock:
+            return tuple(self._mounts.values())
+
     def _folders(self) -> list[Path]:
-        return [mount.source.folder for mount in list(self._mounts.values())]
+        return [mount.source.folder for mount in self._known()]
 
     def _refresh(self) -> None:
-        for mount in list(self._mounts.values()):
+        for mount in self._known():
             mount.refresh(self._prompts)
 
     def _after_fork(self) -> None:
@@ -175,13 +181,22 @@ class _Mount:
         self._default_namespace = namespace
         self._served: Prompt | None = None
         self._served_from: Loaded | None = None
+        self._looked = False
 
-    def refresh(self, prompts: dict[str, Prompt]) -> None:
+    def first_look(self, prompts: dict[str, Prompt]) -> None:
+        """Look at the source unless that was done; who comes second waits for the first one's result."""
+        if not self._looked:
+            self.refresh(prompts, again=False)
+
+    def refresh(self, prompts: dict[str, Prompt], *, again: bool = True) -> None:
         """Look at the source and put what is to be served into `prompts`."""
         with self.lock:
+            if self._looked and not again:
+                return
             self.source.refresh()
             if self._served is None or self._served_from is not self.source.loaded:
                 self._serve(self._choose(), prompts)
+            self._looked = True
 
     def explain(self) -> str:
         """Say why nothing can be served and what to do."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prompt_client.source import Origin
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Prompt:
     """One version of a prompt. It never changes: a request keeps the version that it began with.
 
@@ -36,9 +36,12 @@ class Prompt:
     is_fallback: bool
     arm: str | None
     source: Origin
-    _version: Version = field(repr=False)
-    _recorder: Recorder = field(repr=False, compare=False)
-    _loaded_at: float = field(repr=False, compare=False)
+    _version: Version
+    _recorder: Recorder = field(compare=False)
+    _loaded_at: float = field(compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Prompt {self.namespace}/{self.name} {self.version} from {self.source}>"
 
     @property
     def version(self) -> str:

@@ -126,14 +126,14 @@ _SCALARS = (
 _VALUES = st.recursive(_SCALARS, lambda inner: st.lists(inner) | st.dictionaries(_TEXT, inner), max_leaves=12)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(_VALUES)
 def test_agrees_with_an_independent_implementation(value: Any) -> None:
     """Any JSON value has the bytes that the package rfc8785 gives it."""
     assert canonical_json(value) == rfc8785.dumps(value)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(_VALUES)
 def test_parsing_and_serialising_again_changes_nothing(value: Any) -> None:
     """The canonical form is a fixed point, which is what makes a hash of it stable over a wire."""

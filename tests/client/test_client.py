@@ -2,7 +2,8 @@
 
 import os
 import re
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from tests.client.conftest import ClientFactory
 from tests.client.publications import DEADLINE_SECONDS, Kubelet, document, entry, eventually
 
 import prompt_client
-from prompt_client import Client, PromptUnavailable, testing
+from prompt_client import Client, PromptUnavailable, source, testing
 from prompt_client.client import Content
+from prompt_client.source import read_folder
 
 
 def test_get_serves_the_active_version(kubelet: Kubelet, make_client: ClientFactory) -> None:
@@ -39,9 +41,9 @@ def test_a_warm_get_is_one_look_up(kubelet: Kubelet, make_client: ClientFactory)
 
 
 def test_a_prompt_shows_no_text_in_its_repr(kubelet: Kubelet, make_client: ClientFactory) -> None:
-    """A prompt may be logged without its text getting into the log."""
-    kubelet.publish_text("1.0.0", "Secret recipe.")
-    assert "Secret" not in repr(make_client().get("greeting"))
+    """A prompt may be logged: its identity is shown, its text is not."""
+    kubelet.publish(document({"1.0.0": entry(text="Secret recipe.")}))
+    assert repr(make_client().get("greeting")) == "<Prompt prod/greeting 1.0.0 from configmap>"
 
 
 @pytest.mark.parametrize("content", ["Built in.", [{"role": "User", "content": "Built in."}], {"text": "Built in."}])
@@ -164,6 +166,28 @@ def test_fixed_prompts_replace_all_others(kubelet: Kubelet, make_client: ClientF
     assert client.get("greeting").text == "Real."
 
 
+def test_threads_that_ask_first_at_the_same_time_all_get_the_prompt(
+    kubelet: Kubelet, make_client: ClientFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the first get() of a name reads the folder, others wait for its result instead of failing."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read_slowly(folder: Path) -> dict[str, bytes]:
+        reading.set()
+        assert go_on.wait(DEADLINE_SECONDS)
+        return read_folder(folder)
+
+    monkeypatch.setattr(source, "read_folder", read_slowly)
+    kubelet.publish_text("1.0.0", "Hi.")
+    client = make_client(reload="poll", poll_seconds=3600)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(client.get, "greeting")
+        assert reading.wait(DEADLINE_SECONDS)
+        others = [pool.submit(client.get, "greeting") for _ in range(3)]
+        go_on.set()
+        assert {future.result(DEADLINE_SECONDS).version for future in (first, *others)} == {"1.0.0"}
+
+
 @pytest.mark.parametrize("reload", ["events", "poll"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_keeps_reloading(kubelet: Kubelet, make_client: ClientFactory, reload: str) -> None:
@@ -173,10 +197,12 @@ def test_a_forked_child_keeps_reloading(kubelet: Kubelet, make_client: ClientFac
     client.get("greeting")
     child = os.fork()
     if child == 0:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while client.get("greeting").version != "2.0.0" and time.monotonic() < deadline:
-            time.sleep(0.005)
-        os._exit(0 if client.get("greeting").version == "2.0.0" else 1)
+        status = 1
+        try:
+            eventually(lambda: client.get("greeting").version == "2.0.0", "the child reloads")
+            status = 0
+        finally:
+            os._exit(status)
     kubelet.publish_text("2.0.0", "Ho.")
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
