@@ -62,7 +62,8 @@ Measured: TypeAlias = Amount | Histogram | Unusable
 
 def needs(rule: Rule) -> frozenset[Need]:
     """Return what has to be pulled to judge a rule."""
-    refs = (ref for comparison in comparisons(rule.condition.predicate) for ref in metric_refs(comparison))
-    return frozenset(
-        Need(quantity, ref.window or rule.window) for ref in refs for quantity in quantities(METRICS[ref.name])
-    )
+    refs = [ref for comparison in comparisons(rule.condition.predicate) for ref in metric_refs(comparison)]
+    found = {Need(quantity, ref.window or rule.window) for ref in refs for quantity in quantities(METRICS[ref.name])}
+    # Whether absent errors are none at all can only be told from the requests.
+    witnesses = {Need(Quantity.REQUESTS, need.window) for need in found if need.quantity is Quantity.ERRORS}
+    return frozenset(found | witnesses)

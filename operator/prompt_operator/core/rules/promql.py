@@ -1,0 +1,201 @@
+"""From needs to grouped PromQL queries, and from their answers to readings.
+
+One query brings one quantity over one window for all versions of all prompts (of some namespaces); ratios and
+quantiles are computed here, because only counts say how much evidence there is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Measured, Need, Unusable
+from prompt_operator.core.rules.metrics import Quantity
+from prompt_operator.core.rules.reasons import Reason
+from prompt_operator.core.rules.units import format_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from prompt_operator.core.rules.profile import IdentityLabels, Matcher, Profile, Source
+
+
+class Element(Protocol):
+    """One element of an instant vector (`ports.Sample`)."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Label name -> value."""
+        ...
+
+    @property
+    def value(self) -> float:
+        """The value, which may be NaN or infinite."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One instant query, what it answers, and how its answer is read."""
+
+    promql: str
+    need: Need
+    identity: IdentityLabels
+    scale: float
+
+
+Answer: TypeAlias = "dict[Identity, Measured] | Unusable"
+"""What a query said: of each version it had series for, or nothing that can be used."""
+
+
+def queries(profile: Profile, needs: Iterable[Need], namespaces: Sequence[str] | None) -> tuple[Query, ...]:
+    """Return one query per need that the profile measures, restricted to namespaces (None: all), in a fixed order."""
+    measured = sorted(need for need in set(needs) if need.quantity in profile.quantities)
+    return tuple(_query(profile, need, namespaces) for need in measured)
+
+
+def _query(profile: Profile, need: Need, namespaces: Sequence[str] | None) -> Query:
+    source, identity = profile.quantities[need.quantity], profile.identity
+    matchers = [_of_namespaces(identity.namespace, namespaces)]
+    matchers += [f'{_name(label)}!=""' for label in (identity.prompt, identity.version)]
+    matchers += map(_matcher, source.where)
+    labels = [identity.namespace, identity.prompt, identity.version, *(["le"] if source.histogram else [])]
+    grouped = ", ".join(map(_name, labels))
+    selector = _selector(source.metric, matchers)
+    promql = f"sum by ({grouped}) (increase({selector}[{format_window(need.window)}]))"
+    return Query(promql, need, identity, source.scale)
+
+
+def _selector(metric: str, matchers: list[str]) -> str:
+    """UTF-8 names stand quoted inside the braces."""
+    if _is_plain(metric, also=":"):
+        return f"{metric}{{{','.join(matchers)}}}"
+    return f"{{{','.join([_quoted(metric), *matchers])}}}"
+
+
+def _of_namespaces(label: str, namespaces: Sequence[str] | None) -> str:
+    if namespaces is None:
+        return f'{_name(label)}!=""'
+    if len(namespaces) == 1:
+        return f"{_name(label)}={_quoted(namespaces[0])}"
+    return f"{_name(label)}=~{_quoted('|'.join(map(_literal, sorted(namespaces))))}"
+
+
+def _matcher(matcher: Matcher) -> str:
+    if matcher.is_ is not None:
+        return f"{_name(matcher.label)}={_quoted(matcher.is_)}"
+    if matcher.is_not is not None:
+        return f"{_name(matcher.label)}!={_quoted(matcher.is_not)}"
+    return f"{_name(matcher.label)}=~{_quoted(matcher.matches or '')}"
+
+
+_RE2_SPECIAL = frozenset("\\.+*?()|[]{}^$")
+
+
+def _literal(text: str) -> str:
+    """Write text so that RE2 matches exactly it."""
+    return "".join(f"\\{character}" if character in _RE2_SPECIAL else character for character in text)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _name(label: str) -> str:
+    return label if _is_plain(label) else _quoted(label)
+
+
+def _is_plain(name: str, also: str = "") -> bool:
+    """Say whether a name needs no quotes: ASCII letters, digits, _ (in metrics also :), not starting with a digit."""
+    allowed = all(character.isascii() and (character.isalnum() or character in f"_{also}") for character in name)
+    return allowed and not name[:1].isdigit()
+
+
+def absorb(query: Query, samples: Iterable[Element]) -> Answer:
+    """Sort an answer by version.
+
+    NaN, infinite and negative values, and two series for one version, make that version's measurement unusable: no
+    value is ever chosen among several. A series without the labels that were asked for makes the whole answer
+    unusable, since then it is not an answer to this query.
+    """
+    found: dict[Identity, dict[str, list[float]]] = {}
+    by_bucket = query.need.quantity is Quantity.LATENCY_BUCKETS
+    for sample in samples:
+        identity, bound = _identity(query.identity, sample.labels), sample.labels.get("le", "") if by_bucket else ""
+        if identity is None or (by_bucket and not bound):
+            return Unusable(Reason.INCONSISTENT, f"a series lacks labels that were asked for: {dict(sample.labels)}")
+        found.setdefault(identity, {}).setdefault(bound, []).append(sample.value)
+    read = _histogram if by_bucket else _amount
+    return {identity: read(values, query.scale) for identity, values in found.items()}
+
+
+def _identity(labels: IdentityLabels, found: Mapping[str, str]) -> Identity | None:
+    identity = Identity(*(found.get(label, "") for label in (labels.namespace, labels.prompt, labels.version)))
+    return identity if all(identity) else None
+
+
+def _amount(values: Mapping[str, list[float]], scale: float) -> Measured:
+    return _defect(values) or Amount(values[""][0] * scale)
+
+
+def _defect(values: Mapping[str, list[float]]) -> Unusable | None:
+    for several in values.values():
+        if len(several) > 1:
+            return Unusable(Reason.DUPLICATE_SERIES, f"{len(several)} series where one was asked for")
+        if not isfinite(several[0]) or several[0] < 0:
+            return Unusable(Reason.NOT_A_NUMBER, f"value {several[0]}")
+    return None
+
+
+def _histogram(values: Mapping[str, list[float]], scale: float) -> Measured:
+    """Bounds may be spelled in two ways by two client libraries (1 and 1.0): their counts belong together."""
+    if defect := _defect(values):
+        return defect
+    counts: dict[float, float] = {}
+    for text, (count,) in values.items():
+        try:
+            bound = float(text) * scale
+        except ValueError:
+            return Unusable(Reason.INCONSISTENT, f"bucket bound {text!r}")
+        counts[bound] = counts.get(bound, 0.0) + count
+    return Histogram(tuple(_smoothed(sorted(counts.items()))))
+
+
+_NOISE = 1e-6
+"""Relative; sums of floats in another order differ by less."""
+
+
+def _smoothed(buckets: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Take out rounding noise, by which a cumulative count may fall; a real fall stays and is judged inconsistent."""
+    highest = 0.0
+    for bound, count in buckets:
+        highest = max(highest, count) if count >= highest * (1 - _NOISE) else count
+        yield bound, highest
+
+
+def reading(profile: Profile, identity: Identity, answers: Mapping[Need, Answer]) -> dict[Need, Measured]:
+    """Collect what the answers say of one version; a need that is absent from the result has no series.
+
+    Where the profile says so, errors without a series are zero, provided that the requests of that window are there.
+    """
+    result = {need: found for need, answer in answers.items() if (found := _of(answer, identity)) is not None}
+    for need in answers:
+        source = profile.quantities.get(need.quantity)
+        if need not in result and source is not None and _is_zero(source, need, result):
+            result[need] = Amount(0.0)
+    return result
+
+
+def _of(answer: Answer, identity: Identity) -> Measured | None:
+    return answer if isinstance(answer, Unusable) else answer.get(identity)
+
+
+def _is_zero(source: Source, need: Need, found: Mapping[Need, Measured]) -> bool:
+    return source.absent == "zero" and isinstance(found.get(Need(Quantity.REQUESTS, need.window)), Amount)
+
+
+def unmeasured(profile: Profile, needs: Iterable[Need]) -> frozenset[Need]:
+    """Return the needs that a profile cannot serve: rules with one of them stay unknown, which is worth saying."""
+    return frozenset(need for need in needs if need.quantity not in profile.quantities)
