@@ -12,7 +12,7 @@ from tests.client.conftest import ClientFactory
 from tests.client.publications import DEADLINE_SECONDS, Kubelet, document, entry, eventually
 
 import prompt_client
-from prompt_client import Client, PromptUnavailable, source, testing
+from prompt_client import Client, PromptUnavailable, bench, source, testing
 from prompt_client.client import Content
 from prompt_client.source import read_folder
 
@@ -146,6 +146,21 @@ def test_configure_and_get_of_the_module(kubelet: Kubelet) -> None:
     client = prompt_client.configure(kubelet.root, reload="off", registry=CollectorRegistry())
     assert prompt_client.get("greeting").version == "2.0.0"
     client.close()
+
+
+def test_without_configure_the_defaults_hold(kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that only calls get() is served from the root that its pod sets."""
+    kubelet.publish_text("1.0.0", "Hi.")
+    monkeypatch.setattr(prompt_client, "_client", None)
+    monkeypatch.setenv("PROMPT_CLIENT_ROOT", str(kubelet.root))
+    assert prompt_client.get("greeting") is prompt_client.get("greeting")
+    assert prompt_client._client is not None
+    prompt_client._client.close()
+
+
+def test_the_bench_measures_both_figures() -> None:
+    """The figures of the contract can be had by one call; how fast they are is not a unit test's business."""
+    assert set(bench.microseconds(rounds=2)) == {"get", "assignment"}
 
 
 def test_fixed_prompts_replace_all_others(kubelet: Kubelet, make_client: ClientFactory) -> None:

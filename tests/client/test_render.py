@@ -122,6 +122,12 @@ def test_a_history_cannot_speak_for_the_system(earlier: object) -> None:
         render_messages(version(**CHAT), {"tone": "brief", "earlier": earlier, "question": "Why?"})
 
 
+def test_a_history_message_is_one_placeholder() -> None:
+    """Text around the placeholder would be lost, so it is refused."""
+    with pytest.raises(RenderError, match="is empty or one placeholder"):
+        render_messages(version(messages=[{"role": "History", "content": "So far: {{ history }}"}]), {"history": []})
+
+
 def test_text_and_messages_are_not_confused() -> None:
     """A text version can be had as one user message; a version of messages says which call to use."""
     assert render_messages(version("Hi."), {}) == [{"role": "user", "content": "Hi."}]

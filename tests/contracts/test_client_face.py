@@ -5,10 +5,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
 
 import prompt_client
 import prompt_client.testing
+from devcluster import atomicwriter
 from prompt_client import Client, Prompt
+from prompt_operator.core import projection
 
 OPERATOR = Path(prompt_client.__file__).parents[1]
 
@@ -55,6 +61,33 @@ def test_the_names_of_the_contract_are_there() -> None:
     assert promised <= {name for name in dir(Prompt) if not name.startswith("_")}
     assert {"folder_root", "fallbacks", "reload", "registry"} <= set(inspect.signature(Client).parameters)
     assert callable(prompt_client.testing.fixed)
+
+
+SPECS: list[dict[str, Any]] = [
+    {"text": "Grüße {{ name }} 😀"},
+    {
+        "messages": [{"role": "System", "content": "Be brief."}, {"role": "History", "content": ""}],
+        "engine": "Plain",
+        "variables": [{"name": "a", "required": False}],
+        "model": {"name": "gpt", "maxTokens": 400, "stop": []},
+        "outputSchema": "{}",
+    },
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("mode", ["Active", "Fallback"])
+def test_the_client_serves_what_the_operator_renders(tmp_path: Path, spec: dict[str, Any], mode: str) -> None:
+    """Both ends of the wire agree: a rendered ConfigMap, published as kubelet does, is verified and served."""
+    entry = projection.entry_of(spec)
+    owner = projection.Owner("prod", "greeting", "uid")
+    rendered = projection.render(owner, "prompt-greeting", projection.Served("1.0.0", entry["hash"], mode, 3), entry)
+    atomicwriter.publish(tmp_path / "greeting", {key: value.encode() for key, value in rendered["data"].items()})
+    with Client(tmp_path, reload="off", fallbacks={"greeting": "Built in."}, registry=CollectorRegistry()) as client:
+        prompt = client.get("greeting")
+    assert (prompt.namespace, prompt.revision, prompt.is_fallback) == ("prod", 3, mode == "Fallback")
+    if mode == "Active":
+        assert (prompt.version, prompt.hash, prompt.text) == ("1.0.0", entry["hash"], spec.get("text"))
 
 
 def test_every_public_thing_is_described() -> None:
