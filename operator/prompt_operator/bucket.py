@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_SHORTEST_WAIT = 1e-6  # seconds; less would be lost in rounding, and the caller would wait again without end
+
 
 class TokenBucket:
     """Allow `rate` starts per second on average and `burst` at once; the caller brings the time.
@@ -25,12 +27,7 @@ class TokenBucket:
         if self._tokens >= 1:
             self._tokens -= 1
             return 0.0
-        return (1 - self._tokens) / self._rate
-
-    def full(self, now: float) -> bool:
-        """Tell whether forgetting this bucket would change nothing."""
-        self._refill(now)
-        return self._tokens >= self._burst
+        return max(_SHORTEST_WAIT, (1 - self._tokens) / self._rate)
 
     def _refill(self, now: float) -> None:
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)

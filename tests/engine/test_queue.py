@@ -403,6 +403,16 @@ def test_a_bucket_never_gives_more_than_it_promises(pauses: list[float], rate: f
     assert taken <= burst + rate * time + 1e-6
 
 
+@given(st.floats(0.001, 1000), st.floats(0, 1e6))
+def test_waiting_as_long_as_the_bucket_says_is_enough(rate: float, start: float) -> None:
+    """Rounding never makes the caller wait again and again for nothing."""
+    bucket, time = TokenBucket(rate, 1, now=start), start
+    for _ in range(20):
+        while wait := bucket.take(time):
+            assert time + wait > time
+            time += wait
+
+
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (1, 0.5)])
 def test_a_bucket_that_could_never_give_is_refused(rate: float, burst: float) -> None:
     """Values that would block for ever are an error at once."""
