@@ -131,12 +131,13 @@ def test_mmh3_is_used_unsigned_when_it_is_installed(monkeypatch: pytest.MonkeyPa
         return 7
 
     monkeypatch.setitem(sys.modules, "mmh3", SimpleNamespace(hash=mmh3_hash))
-    wire._murmur3.cache_clear()
+    wire._mmh3.cache_clear()
     try:
         assert wire.murmur3_32(b"a", 5) == 7
+        assert wire.bucket("s", "u") == 0
     finally:
-        wire._murmur3.cache_clear()
-    assert asked == [(b"a", 5, False)]
+        wire._mmh3.cache_clear()
+    assert asked == [(b"a", 5, False), (b"s/u", 0, False)]
 
 
 @pytest.mark.parametrize(
@@ -147,11 +148,15 @@ def test_published_buckets_never_change(salt: str, unit: str, expected: int) -> 
     assert wire.bucket(salt, unit) == expected
 
 
+_IDENTIFIERS = st.text(st.characters(codec=None))  # lone surrogates too: an identifier may come from anywhere
+
+
 @settings(deadline=None)
-@given(st.text(), st.text())
-def test_buckets_and_shards_stay_in_their_range(salt: str, unit: str) -> None:
-    """Any identifier, even a malformed one, has a bucket below 10,000 and a shard below 32."""
-    assert 0 <= wire.bucket(salt, unit) < 10_000
+@given(_IDENTIFIERS, _IDENTIFIERS)
+def test_buckets_and_shards_are_those_of_the_whole_identifier(salt: str, unit: str) -> None:
+    """Any identifier, even a malformed one, has the bucket of the whole `salt/unit`, and a shard below 32."""
+    whole = f"{salt}/{unit}".encode("utf-8", "surrogatepass")
+    assert wire.bucket(salt, unit) == wire.murmur3_32(whole) * 10_000 >> 32 < 10_000
     assert 0 <= wire.shard(unit) < 32
 
 
