@@ -141,12 +141,11 @@ def few_booleans(crd: Schema) -> Iterator[str]:
 
 
 def references_end_in_ref(crd: Schema) -> Iterator[str]:
-    """An object that is only a name refers to another object, and says so."""
-    return (
-        f"{path}: a reference whose name does not end in Ref"
-        for path, node in fields(crd)
-        if set(node.get("properties", ())) in ({"name"}, {"name", "uid"}) and not path.endswith("Ref")
-    )
+    """An object that is only a name refers to another object and says so; nothing else does."""
+    for path, node in fields(crd):
+        reference = set(node.get("properties", ())) in ({"name"}, {"name", "uid"})
+        if reference != path.endswith("Ref"):
+            yield f"{path}: a reference is an object with a name, and its own name ends in Ref"
 
 
 def times_are_times(crd: Schema) -> Iterator[str]:

@@ -18,6 +18,7 @@ from prompt_operator.api.policyblocks import (
     RuleSpec,
 )
 from prompt_operator.api.prompt import PromptSpec
+from prompt_operator.api.promptrollback import PromptRollbackSpec
 from prompt_operator.api.promptstatus import Decision, Held, PromptStatus
 from prompt_operator.api.promptversion import PromptVersionSpec
 
@@ -172,6 +173,18 @@ def test_a_manifest_survives_reading_and_writing() -> None:
         "status": {"contentHash": HASH, "stage": "Active"},
     }
     assert applied(PromptVersion.from_manifest(manifest)) == manifest
+
+
+@pytest.mark.parametrize(
+    ("spec", "changeable"),
+    [(PromptVersionSpec, {"stage"}), (PromptRollbackSpec, {"release", "acknowledge"})],
+    ids=["PromptVersion", "PromptRollback"],
+)
+def test_a_new_member_is_immutable_too(spec: type[ApiModel], changeable: set[str]) -> None:
+    """A member added to an immutable spec cannot be forgotten in the rules that keep it so."""
+    rules = spec.model_json_schema()["x-kubernetes-validations"]
+    kept = {rule["message"].split(" ")[0] for rule in rules if "cannot be changed" in rule.get("message", "")}
+    assert kept == {field.alias for field in spec.model_fields.values()} - changeable
 
 
 @pytest.mark.parametrize("model", KINDS, ids=lambda model: str(model.__name__))

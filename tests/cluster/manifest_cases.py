@@ -1,5 +1,6 @@
 """The table of good and bad manifests in tests/cluster/manifests, as objects and as manifests."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -75,8 +76,8 @@ def merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> Manifest:
 
 
 def stream(manifests: Iterable[Manifest]) -> str:
-    """Several manifests as one YAML stream, for one run of kubectl."""
-    return yaml.safe_dump_all(manifests, allow_unicode=True)
+    """Several manifests for one run of kubectl; as JSON, since YAML writers disagree on strings such as 1e-3."""
+    return "\n---\n".join(json.dumps(one) for one in manifests)
 
 
 def refusals(stderr: str) -> dict[str, str]:

@@ -4,10 +4,10 @@ import json
 import secrets
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from tests.api.conventions import fields
 from tests.cluster.manifest_cases import Case, cases, causes, manifest, merged, paths, refusals, stream, table
 
@@ -16,6 +16,7 @@ from prompt_operator.api import KINDS, crdgen
 from prompt_operator.api.common import Resource
 
 MODELS: dict[str, type[Resource]] = {model.__name__.lower(): model for model in KINDS}
+SMALLEST = Path(__file__).parents[2] / "manifests" / "samples" / "smallest.yaml"
 each = partial(pytest.mark.parametrize, ids=lambda case: f"{case.kind}-{case.case[:40]}")
 
 
@@ -107,9 +108,9 @@ def test_nothing_is_lost_on_the_way(kind: str, cluster: Cluster, shared: str) ->
     complete = table(kind)["complete"]
     wanted = manifest(case, complete["spec"])
     assert apply(cluster, shared, manifests=[wanted]) == {}
+    status = {**wanted, "status": complete["status"]}
+    assert apply(cluster, shared, "--subresource=status", "--field-manager=operator", manifests=[status]) == {}
     target = (kind, wanted["metadata"]["name"], "--namespace", shared)
-    patch = json.dumps({"status": complete["status"]})
-    cluster.kubectl("patch", *target, "--subresource=status", "--type=merge", "--patch", patch)
     stored = json.loads(cluster.kubectl("get", *target, "--output=json").stdout)
     read = MODELS[kind].from_manifest(stored).model_dump(by_alias=True, exclude_none=True, mode="json")
     for part, sent in (("spec", wanted["spec"]), ("status", complete["status"])):
@@ -117,11 +118,18 @@ def test_nothing_is_lost_on_the_way(kind: str, cluster: Cluster, shared: str) ->
         assert read[part] == sent
 
 
+def test_the_smallest_sample_is_all_there_is_to_write(cluster: Cluster, namespace: str) -> None:
+    """The sample in the documents is accepted as it stands, without a warning."""
+    done = cluster.kubectl("apply", "--server-side", "--namespace", namespace, "--filename", str(SMALLEST))
+    assert done.stdout.count("serverside-applied") == 2
+    assert done.stderr == ""
+
+
 def test_misspelt_members_are_named(cluster: Cluster, shared: str) -> None:
     """Also without server-side apply, a member that does not exist is refused instead of dropped."""
     case = Case("prompt", "misspelt")
     arguments = ("create", "--dry-run=server", "--namespace", shared, "--filename", "-")
-    done = cluster.kubectl(*arguments, input=yaml.safe_dump(manifest(case, {"polcyRef": {"name": "x"}})), check=False)
+    done = cluster.kubectl(*arguments, input=stream([manifest(case, {"polcyRef": {"name": "x"}})]), check=False)
     assert 'unknown field "spec.polcyRef"' in done.stderr
 
 

@@ -86,6 +86,7 @@ PLANTED: tuple[tuple[Check, Schema], ...] = (
     (conventions.field_names, crd({"phase": TEXT})),
     (conventions.few_booleans, crd({"enabled": node("boolean")})),
     (conventions.references_end_in_ref, crd({"policy": block(name=TEXT)})),
+    (conventions.references_end_in_ref, crd({"policyRef": TEXT})),
     (conventions.times_are_times, crd({"decidedAt": TEXT})),
     (conventions.times_are_times, crd({"moment": node("string", format="date-time")})),
     (conventions.standard_conditions, crd({}, status={"conditions": None})),

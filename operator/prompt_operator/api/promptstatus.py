@@ -62,7 +62,9 @@ class Decision(ApiModel):
     requested_by: Annotated[str, Field(max_length=253)] | None = Field(
         default=None, description="Who asked for it; absent for automatic decisions."
     )
-    request_ref: ObjectName | None = Field(default=None, description="Name of the PromptRollback that asked for it.")
+    request_ref: ObjectName | None = Field(
+        default=None, alias="request", description="Name of the PromptRollback that asked for it."
+    )
     at: Timestamp = Field(description="When it was decided.")
     evidence: Annotated[tuple[Evidence, ...], list_atomic(16)] = Field(
         default=(), description="What was measured when it was decided."
@@ -189,7 +191,7 @@ class PromptStatus(ApiModel):
         default=(), description="Values measured before the activation; rules compare with them."
     )
     rules: Annotated[tuple[RuleStatus, ...], list_map("name", at_most=192)] = Field(
-        default=(), description="State of the rules in force that are not Normal."
+        default=(), description="State of the rules in force."
     )
     rollbacks: Rollbacks | None = Field(default=None, description="Past rollbacks, for cooldown and daily limit.")
     incidents: Annotated[tuple[Incident, ...], list_map("id", at_most=32)] = Field(
