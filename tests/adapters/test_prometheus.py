@@ -1,0 +1,410 @@
+"""The Prometheus adapter against a real HTTP server that misbehaves in every way we know of."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import math
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs
+
+import pytest
+import requests
+
+from prompt_operator.adapters.prometheus import CONCURRENCY, Limits, PrometheusMetrics
+from prompt_operator.ports import Sample, Unavailable
+
+AT = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+LIMITS = Limits(connect_seconds=1.0, total_seconds=0.8, response_bytes=20_000, failures=3, open_seconds=90.0)
+
+Behaviour: TypeAlias = Callable[["Handler"], None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Keeps what was asked and does what the test says."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        """Answer a query."""
+        form = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        with self.server.lock:
+            self.server.asked.append((self.path, parse_qs(form)))
+        self.server.behaviour(self)
+
+    do_GET = do_POST  # noqa: N815  the base class's way to name methods
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        """Send a whole answer."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """A server on a free port of loopback. `finish` releases every answer that waits."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.behaviour: Behaviour = vector()
+        self.asked: list[tuple[str, dict[str, list[str]]]] = []
+        self.lock = threading.Lock()
+        self.finish = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Its base address."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hung up is what some tests are about."""
+
+
+@dataclass
+class Ticks:
+    """A monotonic clock that the test moves."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+        return self.seconds
+
+
+def envelope(result: Any = (), kind: str = "vector", **members: Any) -> bytes:
+    """An answer as Prometheus writes it."""
+    return json.dumps({"status": "success", "data": {"resultType": kind, "result": result}, **members}).encode()
+
+
+def element(value: Any = "1.5", **labels: str) -> dict[str, Any]:
+    """One element of a vector."""
+    return {"metric": labels, "value": [1767268800.25, value]}
+
+
+def vector(*elements: dict[str, Any], **members: Any) -> Behaviour:
+    """Answer with these elements."""
+    return lambda handler: handler.answer(200, envelope(list(elements), **members))
+
+
+def raw(body: bytes, status: int = 200, **headers: str) -> Behaviour:
+    """Answer with these bytes."""
+    return lambda handler: handler.answer(status, body, **headers)
+
+
+def refusal(status: int, message: str = "") -> Behaviour:
+    """Answer as Prometheus does when it cannot."""
+    body = {"status": "error", "errorType": "any", "error": message}
+    return raw(json.dumps(body).encode(), status)
+
+
+def silence(handler: Handler) -> None:
+    """Accept the query and never answer."""
+    handler.server.finish.wait(10)
+    handler.close_connection = True
+
+
+def half_a_body(handler: Handler) -> None:
+    """Announce more than is sent."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(envelope()[:20])
+    handler.close_connection = True
+
+
+def stuck_body(handler: Handler) -> None:
+    """Send half an answer and stay connected."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(envelope()[:20])
+    silence(handler)
+
+
+def dripping_body(handler: Handler) -> None:
+    """Send a byte now and then, so that no single read takes too long."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    while not handler.server.finish.wait(0.05):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+
+
+def dropped(handler: Handler) -> None:
+    """Hang up without an answer."""
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A running server."""
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.finish.set()
+        running.shutdown()
+        thread.join()
+
+
+@dataclass
+class Client:
+    """The adapter under test and its clock."""
+
+    metrics: PrometheusMetrics
+    ticks: Ticks
+    sessions: list[requests.Session] = field(default_factory=list)
+
+    async def ask(self, promql: str = "up") -> list[Sample]:
+        """Ask one query."""
+        return list(await self.metrics.query(promql, AT))
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[Client]:
+    """An adapter for the server."""
+    ticks, sessions = Ticks(), list[requests.Session]()
+
+    def session() -> requests.Session:
+        sessions.append(requests.Session())
+        return sessions[-1]
+
+    metrics = PrometheusMetrics(f"{server.url}/prefix/", monotonic=ticks, session=session, limits=LIMITS)
+    yield Client(metrics, ticks, sessions)
+    server.finish.set()
+    await metrics.close()
+
+
+async def test_query_goes_as_a_form_with_its_time(server: Server, client: Client) -> None:
+    """The query, its instant and its time limit are in the body, however long; the path keeps its prefix."""
+    server.behaviour = vector(element("2.5", prompt="bot"))
+    promql = "up or " * 10_000 + 'x{y="ä&="}'
+    assert await client.ask(promql) == [Sample({"prompt": "bot"}, 2.5)]
+    ((path, form),) = server.asked
+    assert path == "/prefix/api/v1/query"
+    assert form == {
+        "query": [promql],
+        "time": ["1767268800.250"],
+        "timeout": ["0.8s"],
+        "partial_response": ["false"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "check"),
+    [
+        ("NaN", math.isnan),
+        ("+Inf", lambda value: value == math.inf),
+        ("-Inf", lambda value: value == -math.inf),
+        ("1e-3", lambda value: value == 0.001),
+        ("0", lambda value: value == 0),
+    ],
+)
+async def test_every_number_prometheus_writes(
+    server: Server, client: Client, text: str, check: Callable[[float], bool]
+) -> None:
+    """NaN and both infinities arrive as they are: what they mean is decided elsewhere."""
+    server.behaviour = vector(element(text))
+    (sample,) = await client.ask()
+    assert check(sample.value)
+
+
+async def test_an_empty_vector_is_an_answer(server: Server, client: Client) -> None:
+    """No series is a whole answer, not a failure."""
+    server.behaviour = vector()
+    assert await client.ask() == []
+    assert client.metrics.connected
+
+
+async def test_a_harmless_info_lets_the_answer_pass(server: Server, client: Client) -> None:
+    """An annotation about rounding does not make an answer partial."""
+    server.behaviour = vector(element(), infos=["PromQL info: input to histogram_quantile needed to be fixed"])
+    assert len(await client.ask()) == 1
+
+
+FAULTS: dict[str, tuple[Behaviour, str]] = {
+    "timeout": (silence, "in time"),
+    "400": (refusal(400, "parse error"), "400: parse error"),
+    "401": (raw(b"who are you?", 401), "401: who are you?"),
+    "404": (raw(b"<html>", 404), "404"),
+    "422": (refusal(422, "too many samples"), "422: too many samples"),
+    "429": (refusal(429), "429"),
+    "500": (refusal(500, "storage"), "500: storage"),
+    "503": (refusal(503, "query timed out"), "503: query timed out"),
+    "504": (refusal(504), "504"),
+    "half a body": (half_a_body, "broke off"),
+    "stuck body": (stuck_body, "broke off|finish its answer"),
+    "dripping body": (dripping_body, "finish its answer"),
+    "dropped connection": (dropped, "cannot be reached"),
+    "not JSON": (raw(b"<html>hello</html>"), "not JSON"),
+    "empty": (raw(b""), "not JSON"),
+    "not text": (raw(b"\xff\xfe\x00"), "not JSON"),
+    "broken gzip": (raw(b"not gzip", Content_Encoding="gzip"), "broke off"),
+    "another API": (raw(b'{"hello": "world"}'), "address right"),
+    "a list": (raw(b"[]"), "address right"),
+    "error with 200": (raw(envelope().replace(b"success", b"error")), "error"),
+    "warnings": (vector(element(), warnings=["store 3 unavailable"]), "store 3 unavailable"),
+    "truncated": (vector(element(), infos=["results truncated due to limit"]), "truncated"),
+    "matrix": (raw(envelope([], "matrix")), "matrix"),
+    "scalar": (raw(envelope([1, "2"], "scalar")), "scalar"),
+    "native histogram": (vector({"metric": {}, "histogram": [1, {}]}), "not a sample"),
+    "number as number": (vector(element(1.5)), "not a sample"),
+    "no number": (vector(element("lots")), "not a sample"),
+    "too large": (vector(*[element(label="x" * 100)] * 500), "more than 20000 bytes"),
+    "gzip bomb": (raw(gzip.compress(b" " * 10_000_000), Content_Encoding="gzip"), "more than 20000 bytes"),
+    "redirect": (raw(b"", 302, Location="/elsewhere"), "redirects to /elsewhere"),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "message"), FAULTS.values(), ids=list(FAULTS))
+async def test_every_fault_is_unavailable(server: Server, client: Client, behaviour: Behaviour, message: str) -> None:
+    """Whatever goes wrong, the answer is Unavailable with the cause, soon, and the next good answer comes through."""
+    server.behaviour = behaviour
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable, match=message):
+            await client.ask()
+    assert len(server.asked) == (2 if behaviour is dropped else 1)
+    server.behaviour = vector(element())
+    assert len(await client.ask()) == 1
+
+
+async def test_refused_connection() -> None:
+    """Nobody listens: Unavailable at once."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    metrics = PrometheusMetrics(f"http://127.0.0.1:{port}", limits=LIMITS)
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await metrics.query("up", AT)
+    await metrics.close()
+
+
+async def test_an_idle_connection_that_was_closed_is_tried_once_more(server: Server, client: Client) -> None:
+    """The first attempt meets a connection that the server has just dropped; the second one answers."""
+    behaviours = [dropped, vector(element())]
+    server.behaviour = lambda handler: behaviours.pop(0)(handler)  # noqa: PLW0108  popped when asked
+    assert len(await client.ask()) == 1
+    assert len(server.asked) == 2
+
+
+async def failing(client: Client, times: int) -> None:
+    """Ask in vain, so many times."""
+    for _ in range(times):
+        with contextlib.suppress(Unavailable):
+            await client.ask()
+
+
+async def test_breaker_opens_and_tries_again_after_its_time(server: Server, client: Client) -> None:
+    """Three failures in a row, then no query for 90 s; one probe; a failed probe waits again, a good one closes."""
+    server.behaviour = refusal(503)
+    await failing(client, 3)
+    assert not client.metrics.connected
+    with pytest.raises(Unavailable, match="left alone") as caught:
+        await client.ask()
+    assert caught.value.after == 90.0
+    client.ticks.seconds = 89.0
+    await failing(client, 5)
+    assert len(server.asked) == 3
+    client.ticks.seconds = 90.0
+    await failing(client, 5)
+    assert len(server.asked) == 4
+    server.behaviour = vector(element())
+    client.ticks.seconds = 180.0
+    assert await client.ask()
+    assert await client.ask()
+    assert client.metrics.connected
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize("about_the_query", ["400", "422", "warnings", "too large", "matrix"])
+async def test_a_bad_query_does_not_open_the_breaker(server: Server, client: Client, about_the_query: str) -> None:
+    """What is wrong with one query says nothing about the others."""
+    server.behaviour = FAULTS[about_the_query][0]
+    await failing(client, 6)
+    assert client.metrics.connected
+    assert len(server.asked) == 6
+
+
+async def test_a_success_resets_the_count(server: Server, client: Client) -> None:
+    """Only failures in a row open the breaker."""
+    for _ in range(3):
+        server.behaviour = refusal(500)
+        await failing(client, 2)
+        server.behaviour = vector()
+        await client.ask()
+    assert client.metrics.connected
+
+
+async def test_half_open_lets_one_probe_through(server: Server, client: Client) -> None:
+    """While the probe is under way every other query is refused at once."""
+    server.behaviour = refusal(503)
+    await failing(client, 3)
+    client.ticks.seconds = 90.0
+    server.behaviour = silence
+    before = len(server.asked)
+    results = await asyncio.gather(*(client.ask() for _ in range(4)), return_exceptions=True)
+    assert all(isinstance(result, Unavailable) for result in results)
+    assert len(server.asked) == before + 1
+
+
+async def test_a_cancelled_probe_frees_its_place(server: Server, client: Client) -> None:
+    """A query that is given up says nothing about the server: the next one may probe."""
+    server.behaviour = refusal(503)
+    await failing(client, 3)
+    client.ticks.seconds = 90.0
+    server.behaviour = silence
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await client.ask()
+    server.finish.set()
+    server.behaviour = vector(element())
+    assert await client.ask()
+    assert client.metrics.connected
+
+
+async def test_at_most_four_queries_at_once(server: Server, client: Client) -> None:
+    """Of many queries four are under way, each with a session of its own; the others wait and are answered."""
+    barrier = threading.Barrier(CONCURRENCY, timeout=5)
+    under_way, most = 0, 0
+
+    def count(handler: Handler) -> None:
+        nonlocal under_way, most
+        with server.lock:
+            under_way += 1
+            most = max(most, under_way)
+        barrier.wait()
+        with server.lock:
+            under_way -= 1
+        handler.answer(200, envelope())
+
+    server.behaviour = count
+    await asyncio.gather(*(client.ask() for _ in range(3 * CONCURRENCY)))
+    assert most == CONCURRENCY
+    assert len(client.sessions) == CONCURRENCY
+
+
+async def test_closed_is_unavailable(server: Server, client: Client) -> None:
+    """After closing there are no answers, and no errors of another kind."""
+    await client.ask()
+    await client.metrics.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await client.ask()
+    assert len(server.asked) == 1
