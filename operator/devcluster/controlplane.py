@@ -62,7 +62,7 @@ class ControlPlane(Cluster):
         detached: bool = False,
         progress: Progress | None = None,
     ) -> "ControlPlane":
-        """Start a control plane with its state in `state_dir`, which is emptied first, and wait until it is ready.
+        """Start an empty control plane with its state in `state_dir` and wait until it is ready.
 
         `tokens` adds static users (name -> groups). The manifests in `crds` are applied before the controller
         manager starts: its garbage collector then knows the kinds at once instead of up to 30 seconds later.
@@ -72,8 +72,8 @@ class ControlPlane(Cluster):
         bin_dir = tools.ensure("kubernetes", progress)
         processes = ProcessSet(state_dir, detached=detached)
         processes.stop()
-        shutil.rmtree(state_dir, ignore_errors=True)
-        state_dir.mkdir(parents=True)
+        state_dir.mkdir(parents=True, exist_ok=True)
+        _forget(state_dir)
         plane = cls(state_dir, bin_dir, "", _certificate(state_dir), kubeconfig.users(tokens or {}), processes)
         try:
             plane._boot(_apiserver_flags(state_dir, audit=audit) + list(extra_apiserver_flags), crds)
@@ -171,6 +171,14 @@ class ControlPlane(Cluster):
         return http.answers(
             f"{self.url}/api/v1/namespaces/default/serviceaccounts/default", self.ca_file, self.admin_token
         )
+
+
+def _forget(state_dir: Path) -> None:
+    """Remove what an earlier control plane left, and nothing else: the folder may be anybody's."""
+    for folder in ("etcd", "certs", "kubectl-cache"):
+        shutil.rmtree(state_dir / folder, ignore_errors=True)
+    for file in ("audit.log", "cluster.json"):
+        (state_dir / file).unlink(missing_ok=True)
 
 
 def _is_etcd(url: str, name: str) -> bool:

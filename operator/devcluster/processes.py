@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -121,9 +121,10 @@ class ProcessSet:
         """End the recorded processes, or those of the given names, the last started first."""
         wanted = None if names is None else set(names)
         ending = [process for process in self.recorded if wanted is None or process.name in wanted]
-        with self._reaped():
-            for process in reversed(ending):  # the API server ends in a second while etcd still answers, else it hangs
-                terminate([process], self._grace)
+        for process in reversed(ending):  # the API server ends in a second while etcd still answers, else it hangs
+            terminate([process], self._grace)
+            if child := self._children.pop(process.pid, None):
+                child.wait(self._grace + 10)  # a zombie's other threads may take a moment longer than its first
         kept = [process for process in self.recorded if process not in ending]
         if kept:
             self._record(kept)
@@ -137,13 +138,6 @@ class ProcessSet:
             return "\n".join(self.log(name).read_text("utf-8", "replace").splitlines()[-lines:])
         except FileNotFoundError:
             return ""
-
-    @contextlib.contextmanager
-    def _reaped(self) -> Iterator[None]:
-        yield
-        for pid, child in list(self._children.items()):
-            if child.poll() is not None:
-                del self._children[pid]
 
     def _record(self, processes: Sequence[Running]) -> None:
         part = self._file.with_suffix(".part")

@@ -2,10 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
 from typing import TextIO
-
-Report = Callable[[str], None]
 
 _PIPE_INTERVAL = 15.0  # seconds between two lines of a step when nobody watches
 _TERMINAL_INTERVAL = 0.2

@@ -78,7 +78,7 @@ def _run(command: Sequence[str], what: str, clock: Stopwatch, progress: Progress
         try:
             for line in run.stdout or ():
                 lines.append(line.rstrip())
-                progress.tick(f"{what}: {line.strip()[:60]} ({clock})")
+                progress.tick(f"{what}: {line.split(' (from')[0].strip()[:60]}, {clock}")
         except BaseException:
             run.terminate()
             raise

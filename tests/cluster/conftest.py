@@ -1,6 +1,7 @@
 """The cluster the tests run against: started once per run, with a throw-away namespace for each test."""
 
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from devcluster.controlplane import ControlPlane
 from devcluster.paths import REPO
 from devcluster.prometheus import Prometheus
 
-KIND_IMAGE = "kindest/node:v1.36.1"
+# the default node image of kind v0.32
+KIND_IMAGE = "kindest/node:v1.36.1@sha256:3489c7674813ba5d8b1a9977baea8a6e553784dab7b84759d1014dbd78f7ebd5"
 Kubectl = Callable[..., str]
 StartPrometheus = Callable[..., Prometheus]
 
@@ -81,7 +83,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartPromet
 
 
 def _kind(request: pytest.FixtureRequest) -> str:
-    """Make a kind cluster with pytest-kind; return its kubeconfig."""
+    """Make a kind cluster with pytest-kind and the kind found on PATH; return its kubeconfig."""
     option = request.config.option
+    option.kind_bin = option.kind_bin or shutil.which("kind")
+    if option.kind_bin is None:
+        pytest.fail("--cluster=kind needs kind v0.32 or newer on PATH, and Docker")
     option.kind_image = option.kind_image or KIND_IMAGE
     return str(request.getfixturevalue("kind_cluster").kubeconfig_path)
