@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ Manifest = dict[str, Any]
 Group = Literal["accepted", "refused", "changed"]
 
 FOLDER = Path(__file__).parent / "manifests"
+NOT_REMOVABLE = {"promptRef", "version", "fromVersion", "trigger", "stage", "release", "acknowledge"}
 KINDS = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 _REPEAT = re.compile(r"\{\{ (\d+) x (.) \}\}")
 _REFUSAL = re.compile(
@@ -38,6 +40,7 @@ class Case:
     after: Mapping[str, Any] = field(default_factory=dict)
 
 
+@cache
 def table(kind: str) -> dict[str, Any]:
     """The file of a kind, with `{{ 64 x a }}` written out."""
     written_out: dict[str, Any] = _expand(yaml.safe_load((FOLDER / f"{kind}.yaml").read_text("utf-8")))
@@ -47,6 +50,22 @@ def table(kind: str) -> dict[str, Any]:
 def cases(group: Group) -> list[Case]:
     """All rows of one group, over all kinds."""
     return [Case(kind, **row) for kind in KINDS for row in table(kind)[group]]
+
+
+def removals() -> list[Case]:
+    """For each optional member of an immutable spec: an object that has it, and an update without it."""
+    wholes = {kind: table(kind)["complete"]["spec"] for kind in ("promptversion", "promptrollback")}
+    return [
+        Case(
+            kind,
+            f"without-{name.lower()}",
+            says=f"{name} cannot be changed: create a new",
+            before={key: value for key, value in whole.items() if key != "promptRef"},
+            after={name: None},
+        )
+        for kind, whole in wholes.items()
+        for name in sorted(whole.keys() - NOT_REMOVABLE)
+    ]
 
 
 def manifest(case: Case, *changes: Mapping[str, Any] | None) -> Manifest:

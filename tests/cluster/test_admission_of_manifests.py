@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.api.conventions import fields
-from tests.cluster.manifest_cases import Case, cases, causes, manifest, merged, paths, refusals, stream, table
+from tests.api.conventions import fields, nodes
+from tests.cluster.manifest_cases import Case, cases, causes, manifest, merged, paths, refusals, removals, stream, table
 
 from devcluster.cluster import Cluster
 from prompt_operator.api import KINDS, crdgen
@@ -17,6 +17,7 @@ from prompt_operator.api.common import Resource
 
 MODELS: dict[str, type[Resource]] = {model.__name__.lower(): model for model in KINDS}
 SMALLEST = Path(__file__).parents[2] / "manifests" / "samples" / "smallest.yaml"
+CHANGED = [*cases("changed"), *removals()]
 each = partial(pytest.mark.parametrize, ids=lambda case: f"{case.kind}-{case.case[:40]}")
 
 
@@ -52,9 +53,7 @@ def created(cluster: Cluster, shared: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def updated(cluster: Cluster, shared: str) -> dict[str, str]:
     """What the server says of the rows `changed`: their first form is kept, the change is tried."""
-    rows = [
-        (case.kind, manifest(case, case.before), manifest(case, case.before, case.after)) for case in cases("changed")
-    ]
+    rows = [(case.kind, manifest(case, case.before), manifest(case, case.before, case.after)) for case in CHANGED]
     said: dict[str, str] = {}
     for kind in MODELS:
         assert apply(cluster, shared, manifests=[before for each_kind, before, _ in rows if each_kind == kind]) == {}
@@ -83,12 +82,22 @@ def test_a_bad_manifest_is_refused_with_a_reason(case: Case, created: dict[str, 
     assert case.says in said[0]
 
 
-@each("case", cases("changed"))
+@each("case", CHANGED)
 def test_a_change_is_accepted_or_refused(case: Case, updated: dict[str, str]) -> None:
     """What is immutable stays, and the refusal names the field and the way to go instead."""
     refusal = updated.get(key(case, case.before, case.after), "")
     assert bool(refusal) == bool(case.says)
     assert case.says in refusal
+
+
+@pytest.mark.parametrize("model", KINDS, ids=lambda model: str(model.__name__))
+def test_each_rule_refuses_something(model: type[Resource]) -> None:
+    """No CEL rule is without a manifest that it refuses, and so none can be lost unnoticed."""
+    refusing = {case.says for case in [*cases("refused"), *CHANGED] if case.says}
+    schema = crdgen.open_api(model)
+    rules = [rule for _, node in [("", schema), *nodes(schema)] for rule in node.get("x-kubernetes-validations", ())]
+    texts = {rule.get("message") or rule["messageExpression"].split("'")[1] for rule in rules}
+    assert {text for text in texts if not any(says in text or text in says for says in refusing)} == set()
 
 
 @pytest.mark.parametrize("kind", MODELS)
