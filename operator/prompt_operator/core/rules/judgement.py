@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from prompt_operator.core.rules.reasons import Reason
+from prompt_operator.core.rules.syntax import predicate_text
 from prompt_operator.core.rules.units import format_window
 from prompt_operator.core.rules.values import count_text, format_threshold, format_value
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from prompt_operator.core.rules.syntax import Comparator
+    from prompt_operator.core.rules.syntax import Comparator, Comparison
 
 
 class Verdict(StrEnum):
@@ -35,11 +36,10 @@ class Finding:
     """Of the comparison."""
     reason: Reason
     confidence: float
-    comparison: str
-    """The comparison in normal form."""
+    comparison: Comparison
     value: float | None = None
     comparator: Comparator | None = None
-    """As in `metric comparator threshold`; None, like threshold and bound, when the comparison has another form."""
+    """As in `metric comparator threshold`; None, like threshold and bound, where the metric is part of a sum."""
     threshold: float | None = None
     baseline: float | None = None
     samples: float | None = None
@@ -71,10 +71,10 @@ class Finding:
 
     def _against(self) -> str:
         if self.verdict is Verdict.UNKNOWN and self.threshold is None:
-            return f", {_CAUSES.get(self.reason, self.reason)} for {self.comparison}"
+            return f", {_CAUSES.get(self.reason, self.reason)} for {predicate_text(self.comparison)}"
         word = {Reason.NOT_CONFIDENT: " not surely", Reason.WITHIN_BOUNDS: " not"}.get(self.reason, "")
         if self.threshold is None or self.comparator is None:
-            return f", so{word} {self.comparison}"
+            return f", so{word} {predicate_text(self.comparison)}"
         return f"{word} {self.comparator} {format_threshold(self.metric, self.threshold)}"
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prompt_operator.core.rules.judgement import Verdict
 from prompt_operator.core.rules.model import NO_TIME
@@ -90,25 +90,25 @@ def step(streak: Streak, verdict: Verdict, now: datetime, *, hold: timedelta, ke
         return _freeze(streak, now)
     streak = _thaw(streak, now)
     if verdict is Verdict.TRUE:
-        return replace(_when_true(streak, now, hold), last_true=now)
-    return replace(_when_false(streak, now, keep_firing_for), last_false=now)
+        return _when_true(streak, now, hold)
+    return _when_false(streak, now, keep_firing_for)
 
 
 def _when_true(streak: Streak, now: datetime, hold: timedelta) -> Streak:
     if streak.firing:
-        return _enter(streak, State.FIRING, streak.fired_at or now, calm_at=None)
+        return _enter(streak, State.FIRING, streak.fired_at or now, calm_at=None, last_true=now)
     active_at = streak.active_at or now
     if now - active_at >= hold:
-        return _enter(streak, State.FIRING, now, active_at=active_at, fired_at=now)
-    return _enter(streak, State.PENDING, active_at, active_at=active_at)
+        return _enter(streak, State.FIRING, now, active_at=active_at, fired_at=now, last_true=now)
+    return _enter(streak, State.PENDING, active_at, active_at=active_at, last_true=now)
 
 
 def _when_false(streak: Streak, now: datetime, keep_firing_for: timedelta) -> Streak:
     calm_at = streak.calm_at or now
     if streak.firing and (keep_firing_for > now - calm_at):
-        return _enter(streak, State.RECOVERING, calm_at, calm_at=calm_at)
+        return _enter(streak, State.RECOVERING, calm_at, calm_at=calm_at, last_false=now)
     since = streak.since if streak.state is State.NORMAL else now
-    return _enter(streak, State.NORMAL, since, active_at=None, fired_at=None, calm_at=None)
+    return _enter(streak, State.NORMAL, since, active_at=None, fired_at=None, calm_at=None, last_false=now)
 
 
 def _enter(streak: Streak, state: State, since: datetime, **instants: datetime | None) -> Streak:
@@ -144,18 +144,10 @@ def _moved(instant: datetime | None, gap: timedelta) -> datetime | None:
 
 def _not_after(streak: Streak, now: datetime) -> Streak:
     """The clock may have been set back: an instant in the future counts as now."""
+    late: dict[str, Any] = {
+        name: now for name in _INSTANTS if (instant := getattr(streak, name)) is not None and instant > now
+    }
+    return replace(streak, **late) if late else streak
 
-    def past(instant: datetime | None) -> datetime | None:
-        return None if instant is None else min(instant, now)
 
-    return replace(
-        streak,
-        since=min(streak.since, now),
-        active_at=past(streak.active_at),
-        fired_at=past(streak.fired_at),
-        calm_at=past(streak.calm_at),
-        frozen_at=past(streak.frozen_at),
-        last_true=past(streak.last_true),
-        last_false=past(streak.last_false),
-        last_unknown=past(streak.last_unknown),
-    )
+_INSTANTS = tuple(field.name for field in fields(Streak) if field.name not in {"state", "beneath"})

@@ -7,7 +7,7 @@ from math import isfinite, isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING
 
-from prompt_operator.core.rules.check import single
+from prompt_operator.core.rules.check import MIRRORED
 from prompt_operator.core.rules.estimate import Estimate, Outcome, Unknown, estimate, exact
 from prompt_operator.core.rules.judgement import Finding, Judgement, Verdict, all_of, some_of
 from prompt_operator.core.rules.reasons import Reason
@@ -20,7 +20,6 @@ from prompt_operator.core.rules.syntax import (
     MetricRef,
     Number,
     Some,
-    expression_text,
     metric_refs,
 )
 
@@ -80,8 +79,8 @@ class _Bench:
         left = _evaluate(node.left, measured, baseline)
         right = _evaluate(node.right, measured, baseline)
         verdict, because = _compare(node.comparator, left, right)
-        found = (self.finding(node, ref, one, verdict, because) for ref, one in measured.items())
-        return Judgement(verdict, because, tuple(found))
+        case = _Case(node, left, right, verdict, because)
+        return Judgement(verdict, because, tuple(self.finding(case, ref, one) for ref, one in measured.items()))
 
     def metric(self, ref: MetricRef) -> Outcome:
         window = ref.window or self.rule.window
@@ -92,19 +91,18 @@ class _Bench:
         value = self.baselines.get(metric)
         return exact(value) if value is not None and isfinite(value) and value > 0 else Unknown(Reason.NO_BASELINE)
 
-    def finding(self, node: Comparison, ref: MetricRef, one: Outcome, verdict: Verdict, because: Reason) -> Finding:
-        text = f"{expression_text(node.left)} {node.comparator} {expression_text(node.right)}"
+    def finding(self, case: _Case, ref: MetricRef, one: Outcome) -> Finding:
         window = ref.window or self.rule.window
         if isinstance(one, Unknown):
-            return Finding(ref.name, window, verdict, one.reason, self.confidence, text, samples=one.samples)
-        comparator, threshold = self.threshold(node)
+            return Finding(ref.name, window, case.verdict, one.reason, self.confidence, case.node, samples=one.samples)
+        comparator, threshold = case.against(ref)
         return Finding(
             metric=ref.name,
             window=window,
-            verdict=verdict,
-            reason=because,
+            verdict=case.verdict,
+            reason=case.because,
             confidence=self.confidence,
-            comparison=text,
+            comparison=case.node,
             value=one.value,
             comparator=comparator,
             threshold=threshold,
@@ -114,14 +112,24 @@ class _Bench:
             bound=_nearest(comparator, one),
         )
 
-    def threshold(self, node: Comparison) -> tuple[Comparator | None, float | None]:
-        """Return comparator and threshold of a comparison `metric comparator threshold`, for other forms None twice."""
-        reading = single(node)
-        if reading is None:
-            return None, None
-        ref, comparator, expression = reading
-        value = _evaluate(expression, {}, self.baseline(ref.name))
-        return (comparator, value.value) if isinstance(value, Estimate) else (None, None)
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One comparison, evaluated."""
+
+    node: Comparison
+    left: Outcome
+    right: Outcome
+    verdict: Verdict
+    because: Reason
+
+    def against(self, ref: MetricRef) -> tuple[Comparator | None, float | None]:
+        """Return what a metric that stands alone on one side is compared with; None twice for any other metric."""
+        if ref == self.node.left and isinstance(self.right, Estimate):
+            return self.node.comparator, self.right.value
+        if ref == self.node.right and isinstance(self.left, Estimate):
+            return MIRRORED[self.node.comparator], self.left.value
+        return None, None
 
 
 def _nearest(comparator: Comparator | None, one: Estimate) -> float | None:
