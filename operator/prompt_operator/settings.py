@@ -1,0 +1,260 @@
+"""All settings of the operator, declared once: flags, environment, YAML file and `--help` follow from the fields here.
+
+Precedence: flag, then environment, then file, then default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import click
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+from prompt_operator.core import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_PREFIX = "PROMPT_OPERATOR_"
+_log = logging.getLogger(__name__)
+
+
+class Mode(StrEnum):
+    """What the whole operator does."""
+
+    ACTIVE = "Active"
+    FALLBACK = "Fallback"
+    """Every projection tells applications to use their built-in default."""
+    FROZEN = "Frozen"
+    """Nothing is written."""
+
+
+class SettingsError(click.ClickException):
+    """A setting is wrong; the message names it, where it was given, and what would be right."""
+
+    exit_code = 2
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a duration such as 15s or 1m")  # noqa: TRY004  pydantic wants ValueError
+    return duration.parse(value)
+
+
+def _listed(value: object) -> object:
+    """Accept `a,b` as the environment gives it."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """The settings of one run; the description of a field is its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    prometheus_url: str = Field("", description="Address of the Prometheus to query; empty: no rule can be judged.")
+    tick: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(seconds=15), ge=timedelta(seconds=1), description="How often rules are judged."
+    )
+    namespaces: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (), description="Namespace to watch; repeatable. None means all."
+    )
+    health_address: str = Field(
+        ":8080", description="Where /healthz and /readyz answer, [host]:port; empty switches them off."
+    )
+    metrics_address: str = Field(
+        ":8080",
+        description="Where /metrics and /diagnostics answer, [host]:port; empty switches them off. "
+        "The same address as for health is one server.",
+    )
+    metrics_auth: Literal["TokenReview", "None"] = Field(
+        "TokenReview", description="Who may read metrics and diagnostics: users the API server allows, or everybody."
+    )
+    mode: Mode = Field(Mode.ACTIVE, description="What the operator does; re-read from the file without a restart.")
+    workers: int = Field(16, ge=1, le=256, description="How many objects are reconciled at once.")
+    kubeconfig: str = Field("", description="Path of a kubeconfig; empty: KUBECONFIG, the pod's account, then home.")
+    context: str = Field("", description="Context of the kubeconfig; empty: the current one.")
+    log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or lines for people.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level logged.")
+    config: str = Field("", description="YAML file with these settings, names in camelCase.")
+    mode_pinned: bool = Field(default=False, exclude=True, repr=False)
+    """Whether a flag or the environment set the mode, so that the file does not."""
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} does not begin with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("health_address", "metrics_address")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value:
+            split_address(value)
+        return value
+
+
+_NAMES = tuple(name for name in Settings.model_fields if name != "mode_pinned")
+
+
+def split_address(address: str) -> tuple[str | None, int]:
+    """Return host and port of `[host]:port`; None is every address of the machine.
+
+    Raises:
+        ValueError: there is no port between 0 and 65535.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
+        raise ValueError(f"{address!r} is not [host]:port, for example :8080 or 127.0.0.1:8080")
+    return host.strip("[]") or None, int(port)
+
+
+def flag(name: str) -> str:
+    """Return the flag of a setting: `--tick`; the repeatable one is in the singular."""
+    return "--" + ("namespace" if name == "namespaces" else name.replace("_", "-"))
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"{_PREFIX}{name.upper()}"
+
+
+def options() -> list[click.Option]:
+    """Return the settings as options of a click command, without defaults: those come after environment and file."""
+    return [_option(name) for name in _NAMES]
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Read the settings of a run from its arguments, the environment and the file they name.
+
+    Raises:
+        SettingsError, click.UsageError: something is wrong or unknown; `show()` prints it.
+        SystemExit: after `--help`.
+    """
+    command = click.Command(
+        "prompt-operator run",
+        params=list(options()),
+        callback=lambda **flags: resolve(flags, environ),
+        help="Run the operator.",
+        epilog="A flag wins over its environment variable, that over the file, that over the default.",
+    )
+    settings = command.main(list(argv), prog_name=command.name, standalone_mode=False)
+    if not isinstance(settings, Settings):
+        raise SystemExit(settings)
+    return settings
+
+
+def resolve(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """Merge what the flags gave (None or an empty tuple: nothing), the environment and the file."""
+    given = {name: (flag(name), value) for name, value in flags.items() if value not in (None, ())}
+    from_env = _from_environ(environ)
+    config = {**from_env, **given}.get("config", ("", ""))[1]
+    merged = {**(_from_file(Path(config)) if config else {}), **from_env, **given}
+    try:
+        return Settings(
+            **{name: value for name, (_, value) in merged.items()}, mode_pinned="mode" in from_env or "mode" in given
+        )
+    except ValidationError as error:
+        raise SettingsError(_explain(error, {name: source for name, (source, _) in merged.items()})) from error
+
+
+class ModeWatch:
+    """The mode of this moment: the file's, unless a flag or the environment pins it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = None if settings.mode_pinned or not settings.config else Path(settings.config)
+        self._mode, self._complaint = settings.mode, ""
+
+    def read(self) -> Mode:
+        """Return the mode the file gives now; while the file is broken or missing, the last one, and say so once."""
+        if self._file is not None:
+            self._mode = self._read(self._file)
+        return self._mode
+
+    def _read(self, file: Path) -> Mode:
+        try:
+            _, value = _from_file(file).get("mode", ("", Mode.ACTIVE))
+            mode = Mode(value)
+        except (SettingsError, ValueError) as error:
+            complaint = error.message if isinstance(error, SettingsError) else str(error)
+            if complaint != self._complaint:
+                _log.error("the mode stays %s: %s", self._mode, complaint)
+            self._complaint = complaint
+            return self._mode
+        self._complaint = ""
+        if mode != self._mode:
+            _log.warning("mode %s -> %s, as %s says", self._mode, mode, file)
+        return mode
+
+
+def _option(name: str) -> click.Option:
+    field = Settings.model_fields[name]
+    default = f"{field.default.total_seconds():g}s" if isinstance(field.default, timedelta) else field.default
+    shown = f"; default {default}" if default not in ("", ()) else ""
+    also = {"prometheus_url": " or PROMETHEUS_URL", "mode": " or PROMPTS_ENABLED=false"}.get(name, "")
+    return click.Option(
+        [flag(name), name],
+        multiple=name == "namespaces",
+        metavar=_metavar(name),
+        help=f"{field.description}  [env {variable(name)}{also}{shown}]",
+    )
+
+
+def _metavar(name: str) -> str:
+    named = {"tick": "DURATION", "workers": "N", "config": "FILE", "kubeconfig": "FILE", "prometheus_url": "URL"}
+    annotation = Settings.model_fields[name].annotation
+    choices = list(Mode) if annotation is Mode else get_args(annotation)
+    literal = all(isinstance(one, str) for one in choices)  # of a tuple's type the arguments are types
+    return named.get(name) or (literal and "|".join(choices)) or "TEXT"
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
+    """Return what the environment sets, by setting: the variable's name and its value."""
+    found: dict[str, tuple[str, Any]] = {}
+    if environ.get("PROMETHEUS_URL"):
+        found["prometheus_url"] = ("PROMETHEUS_URL", environ["PROMETHEUS_URL"])
+    if environ.get("PROMPTS_ENABLED", "").lower() in {"false", "0", "no"}:
+        found["mode"] = ("PROMPTS_ENABLED", Mode.FALLBACK)
+    for name in _NAMES:
+        if variable(name) in environ:
+            found[name] = (variable(name), environ[variable(name)])
+    return found
+
+
+def _from_file(path: Path) -> dict[str, tuple[str, Any]]:
+    """Return what the file sets, by setting: where it stands, and its value."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"cannot read {path}: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: expected names and values, found a {type(content).__name__}")
+    known = {to_camel(name): name for name in _NAMES if name != "config"}
+    if unknown := [key for key in content if key not in known]:
+        raise SettingsError(f"{path}: " + "; ".join(_unknown(str(key), list(known)) for key in unknown))
+    return {known[key]: (f"{key} in {path}", value) for key, value in content.items()}
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"unknown setting {key!r}, " + (f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}")
+
+
+def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        key = str(problem["loc"][0])
+        name = next((name for name in _NAMES if key in (name, to_camel(name))), key)
+        lines.append(f"{sources.get(name, name)}: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
