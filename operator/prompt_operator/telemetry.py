@@ -196,7 +196,7 @@ def utc(seconds: float) -> str:
 def configure_logging(log_format: LogFormat, level: str) -> None:
     """Send all logging to standard error, in one form, and quieten the loggers that print whole objects.
 
-    kopf prints bodies and patches at debug level, and those hold prompt text: it stays at WARNING at any level.
+    kopf prints bodies and patches at debug level, and those hold prompt text: it never goes below WARNING.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if log_format == "json" else PlainText())
@@ -204,4 +204,4 @@ def configure_logging(log_format: LogFormat, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for noisy in ("kopf", "kubernetes", "aiohttp", "asyncio", "urllib3", "prometheus_api_client"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

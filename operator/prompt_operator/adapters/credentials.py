@@ -52,7 +52,7 @@ class Credentials:
 def load(
     kubeconfig: str = "",
     *,
-    context: str | None = None,
+    context: str = "",
     environ: Mapping[str, str] | None = None,
     mount: Path = Path(SERVICE_TOKEN_FILENAME).parent,
 ) -> Credentials:
@@ -60,7 +60,7 @@ def load(
 
     Args:
         kubeconfig: path of a kubeconfig file; wins over everything else.
-        context: context of the kubeconfig; None is its current one.
+        context: context of the kubeconfig; empty is its current one.
         environ: the environment; None is the process's own.
         mount: where the ServiceAccount's token, CA and namespace are mounted.
 
@@ -99,9 +99,9 @@ def _from_service_account(mount: Path, environ: Mapping[str, str]) -> Credential
     )
 
 
-def _from_kubeconfig(path: str, context: str | None) -> Credentials:
+def _from_kubeconfig(path: str, context: str) -> Credentials:
     config = Configuration()
-    load_kube_config(path, context, config, persist_config=False)  # type: ignore[no-untyped-call]
+    load_kube_config(path, context or None, config, persist_config=False)  # type: ignore[no-untyped-call]
     contexts, current = list_kube_config_contexts(path)  # type: ignore[no-untyped-call]
     chosen = next((one for one in contexts if one["name"] == context), current)
     return Credentials(
