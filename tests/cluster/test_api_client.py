@@ -80,6 +80,15 @@ async def test_a_resource_version_does_not_stop_a_create_but_a_uid_does(api: Api
     assert created["metadata"]["uid"] != uid
 
 
+async def test_without_force_a_foreign_field_is_a_conflict(api: ApiCluster, namespace: str) -> None:
+    """The refusal names the owner; with force the field is taken over."""
+    await api.apply(CONFIG_MAP, config_map(namespace), manager="somebody")
+    with pytest.raises(Conflict, match="somebody"):
+        await api.apply(CONFIG_MAP, config_map(namespace, text="ours"), manager=MANAGER, force=False)
+    taken = await api.apply(CONFIG_MAP, config_map(namespace, text="ours"), manager=MANAGER)
+    assert taken["data"] == {"prompt.txt": "ours"}
+
+
 async def test_create_meets_what_exists(api: ApiCluster, namespace: str) -> None:
     """The first create returns the object, the second None, and the object is the first one's."""
     assert await api.create(CONFIG_MAP, config_map(namespace)) is not None

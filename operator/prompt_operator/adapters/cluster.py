@@ -248,12 +248,14 @@ class ApiCluster:
         except _AlreadyExists:
             return None
 
-    async def apply(self, kind: Kind, body: Manifest, *, manager: str, subresource: str = "") -> Manifest:
-        """Server-side apply with force; `subresource="status"` for the status."""
+    async def apply(
+        self, kind: Kind, body: Manifest, *, manager: str, subresource: str = "", force: bool = True
+    ) -> Manifest:
+        """Server-side apply; `subresource="status"` for the status; without `force` a foreign field is a Conflict."""
         metadata = body["metadata"]
         ask = _Ask(
             *("apply", "PATCH", kind, metadata.get("namespace", ""), metadata["name"], subresource),
-            query={"fieldManager": manager, "force": "true", "fieldValidation": "Strict"},
+            query={"fieldManager": manager, "force": str(force).lower(), "fieldValidation": "Strict"},
             body=body,
             content_type=_APPLY,
         )
