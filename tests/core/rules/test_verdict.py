@@ -5,18 +5,24 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import product
 from math import inf, nan
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.rules.builders import judged, latencies, reading
 
+from prompt_operator.core.rules.estimate import Estimate, Unknown
 from prompt_operator.core.rules.judgement import Judgement, Verdict, all_of, some_of
 from prompt_operator.core.rules.measure import Amount, Histogram, Measured, Need, Unusable
 from prompt_operator.core.rules.metrics import Quantity
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.statistics import wilson
+from prompt_operator.core.rules.values import format_value
+from prompt_operator.core.rules.verdict import _combine as combine
+
+if TYPE_CHECKING:
+    from prompt_operator.core.rules.syntax import Operator
 
 TRUE, FALSE, UNKNOWN = Verdict
 Truth: TypeAlias = "bool | None"
@@ -278,6 +284,18 @@ def test_lack_of_confidence_is_named_only_where_it_decides() -> None:
         ),
         ("error_rate > 5%", reading(errors=2, requests=5), 0.95, "error_rate unknown: too few samples (5 in 5m)"),
         ("error_rate > 5%", {}, 0.95, "error_rate unknown: no data (in 5m)"),
+        (
+            "latency_p99 > 10s",
+            latencies({5.0: 900, 10.0: 0, 12.0: 50, 20.0: 50}),
+            0.999,
+            "latency_p99 18.4s (1000 in 5m; over 12s at 99.9% confidence) > 10s",
+        ),
+        (
+            "latency_p95 < 8s",
+            latencies({5.0: 1000, 10.0: 0}),
+            0.95,
+            "latency_p95 4.75s (1000 in 5m; under 5s at 95% confidence) < 8s",
+        ),
         ("execution_count > 5", reading(requests=7.25), 0.95, "execution_count 7.2 (in 5m) > 5"),
         (
             "latency_p95 > baseline * 2",
@@ -320,3 +338,53 @@ def test_amounts_are_not_histograms() -> None:
     """A quantity of the wrong form is refused, not read."""
     measured: dict[Need, Measured] = {Need(Quantity.LATENCY_BUCKETS, FIVE): Amount(3.0)}
     assert outcome(judged("latency_p95 > 1s", measured)) == (UNKNOWN, Reason.INCONSISTENT)
+
+
+INSIDE = st.floats(0, 1)
+INTERVALS = st.tuples(st.floats(-50, 50), st.floats(-50, 50)).map(sorted)
+
+
+@given(st.sampled_from("+-*/"), INTERVALS, INTERVALS, INSIDE, INSIDE)
+def test_a_computed_interval_holds_every_result(
+    operator: Operator, a: list[float], b: list[float], at_a: float, at_b: float
+) -> None:
+    """Whatever values lie in two intervals, what is computed from them lies in the combined one."""
+    x, y = a[0] + at_a * (a[1] - a[0]), b[0] + at_b * (b[1] - b[0])
+    combined = combine(operator, Estimate(x, a[0], a[1]), Estimate(y, b[0], b[1]))
+    if operator == "/" and b[0] <= 0 <= b[1]:
+        assert combined == Unknown(Reason.NOT_A_NUMBER)
+    elif isinstance(combined, Estimate):
+        slack = 1e-9 * (1 + abs(combined.value))
+        assert combined.low - slack <= combined.value <= combined.high + slack
+
+
+@pytest.mark.parametrize("operator", ["*", "-", "/"])
+def test_unbounded_intervals_stay_unbounded(operator: Operator) -> None:
+    """Infinity times zero, or less infinity, leaves nothing known of the ends, and never makes a verdict."""
+    combined = combine(operator, Estimate(1.0, 0.0, inf), Estimate(1.0, 0.5, inf))
+    assert isinstance(combined, Estimate)
+    assert combined.high == inf
+    assert judged("latency_p95 < 9s", latencies({1.0: 500, inf: 20})).findings[0].bound is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("error_rate", 0.3104, "31.0%"),
+        ("latency_p95", 0.64, "640ms"),
+        ("latency_p95", 12.4, "12.4s"),
+        ("latency_p95", 120.0, "120s"),
+        ("execution_count", 199.6, "200"),
+        ("execution_count", 7.25, "7.2"),
+        ("cost_avg", 0.0123, "$0.0123"),
+        ("avg_user_feedback", 2.5, "2.50"),
+        ("tokens_avg", 512.0, "512"),
+        ("custom_metric", 0.12345, "0.1235"),
+        ("error_rate", nan, "not a number"),
+        ("latency_p95", inf, "infinite"),
+        ("latency_p95", -inf, "-infinite"),
+    ],
+)
+def test_values_are_printed_with_their_unit(metric: str, value: float, text: str) -> None:
+    """Each dimension has its way to be read; a metric we do not know is a bare number."""
+    assert format_value(metric, value) == text

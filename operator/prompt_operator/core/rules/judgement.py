@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from prompt_operator.core.rules.metrics import METRICS, Quantile
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.syntax import predicate_text
 from prompt_operator.core.rules.units import format_window
@@ -66,7 +67,9 @@ class Finding:
     def _surely(self) -> str:
         if self.bound is None or self.bound == self.value or self.comparator is None:
             return ""
-        side = "at least" if self.comparator.startswith(">") else "at most"
+        # The bounds of a quantile are bucket bounds, which it passes strictly.
+        sides = ("over", "under") if isinstance(METRICS[self.metric].formula, Quantile) else ("at least", "at most")
+        side = sides[0] if self.comparator.startswith(">") else sides[1]
         return f"; {side} {format_value(self.metric, self.bound)} at {self.confidence * 100:.4g}% confidence"
 
     def _against(self) -> str:

@@ -133,10 +133,11 @@ class _Case:
 
 
 def _nearest(comparator: Comparator | None, one: Estimate) -> float | None:
-    """Return the end of the interval that has to pass the threshold; None where there is no interval."""
+    """Return the end of the interval that has to pass the threshold; None where nothing bounds the value."""
     if comparator is None or comparator in {"==", "!="} or one.low == one.high:
         return None
-    return one.low if comparator in {">", ">="} else one.high
+    bound = one.low if comparator in {">", ">="} else one.high
+    return bound if isfinite(bound) else None
 
 
 def _evaluate(node: Expression, measured: Mapping[MetricRef, Outcome], baseline: Outcome) -> Outcome:
