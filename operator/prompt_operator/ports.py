@@ -59,7 +59,7 @@ KINDS = (PROMPT, PROMPT_VERSION, EXPERIMENT, PROMPT_POLICY, PROMPT_ROLLBACK, CON
 
 
 class Cluster(Protocol):
-    """The API server. Every method raises `Retry`, `Conflict`, `NotFound` or `GiveUp`, never a transport's own error."""
+    """The API server. Methods raise `Retry`, `Conflict`, `NotFound` or `GiveUp`, never a transport's own error."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
         """Read one object."""
@@ -75,11 +75,18 @@ class Cluster(Protocol):
         """Create an object that must not exist yet; None when it exists already (409 AlreadyExists)."""
         ...
 
-    async def apply(self, kind: Kind, body: Manifest, *, manager: str, subresource: str = "") -> Manifest:
-        """Server-side apply with force. `metadata.resourceVersion` in the body fences an update, `metadata.uid` a create."""
+    async def apply(
+        self, kind: Kind, body: Manifest, *, manager: str, subresource: str = "", force: bool = True
+    ) -> Manifest:
+        """Server-side apply. `metadata.resourceVersion` in the body fences an update, `metadata.uid` a create.
+
+        Without `force`, a field that another manager owns raises Conflict instead of being taken over.
+        """
         ...
 
-    async def json_patch(self, kind: Kind, namespace: str, name: str, operations: Sequence[Mapping[str, Any]]) -> Manifest:
+    async def json_patch(
+        self, kind: Kind, namespace: str, name: str, operations: Sequence[Mapping[str, Any]]
+    ) -> Manifest:
         """RFC 6902 patch; a failed `test` operation raises Conflict."""
         ...
 
@@ -100,7 +107,7 @@ class Metrics(Protocol):
     """A Prometheus-compatible server."""
 
     async def query(self, promql: str, at: datetime) -> Sequence[Sample]:
-        """Evaluate an instant query. Raises Unavailable for any failure, timeout, warning, truncation or partial answer."""
+        """Evaluate an instant query; Unavailable for any failure, timeout, warning, truncation or partial answer."""
         ...
 
 

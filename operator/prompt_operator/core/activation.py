@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.promptstatus import (
@@ -18,6 +17,7 @@ from prompt_operator.api.promptstatus import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from prompt_operator.core.ledger import Hold, RollbackRecord
 
@@ -57,7 +57,13 @@ def rolled_back(status: PromptStatus, decision: Decision, now: datetime) -> Prom
     cause: LeaveCause = "ManualRollback" if decision.kind == "ManualRollback" else "Rollback"
     by = decision.requested_by or "prompt-operator"
     after = activated(
-        status, decision.to_version or "", decision.to_hash or "", cause=cause, by=by, reason=decision.reason or "", now=now
+        status,
+        decision.to_version or "",
+        decision.to_hash or "",
+        cause=cause,
+        by=by,
+        reason=decision.reason or "",
+        now=now,
     )
     return after.model_copy(update={"decision": decision})
 

@@ -7,14 +7,15 @@ write. `Reconciling` and `Stalled` are present only while True (kstatus).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.common import Condition
-from prompt_operator.core.reasons import ConditionType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
+
+    from prompt_operator.core.reasons import ConditionType
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime, timedelta
 
     from prompt_operator.api.prompt import Prompt
     from prompt_operator.core.ledger import RollbackRecord
     from prompt_operator.core.policy import Effective
     from prompt_operator.core.projection import ObservedConfigMap
+    from prompt_operator.core.rules.judgement import Judgement
     from prompt_operator.core.rules.model import Rule
     from prompt_operator.core.rules.streak import Streak
-    from prompt_operator.core.rules.judgement import Judgement
     from prompt_operator.core.versions import VersionRecord
 
 

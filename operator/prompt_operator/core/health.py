@@ -85,14 +85,16 @@ def _judged(readings: Readings, refused: tuple[Refused, ...], unknown_after: tim
     alarming = [reading for reading in critical if states[reading.rule.name] in _ALARMING]
     if alarming:
         return _alarm(alarming, refused)
-    unknown = sorted(name for name, state in states.items() if state is State.UNKNOWN)
-    unjudged = sorted(r.rule.name for r in critical if r.streak.last_true is None and r.streak.last_false is None)
-    known = [name for name in states if name not in unknown and name not in unjudged]
-    silent = sorted({*unknown, *unjudged})
-    if known:
-        rest = f"; not known: {', '.join(silent)}" if silent else ""
-        return _healthy("True", Reason.RULES_NORMAL, f"no critical rule fires{rest}")
+    if any(known(reading) and states[reading.rule.name] is not State.UNKNOWN for reading in critical):
+        return _healthy(
+            "True", Reason.RULES_NORMAL, "no critical rule fires; those without data are Unknown in status.rules"
+        )
     return _healthy("Unknown", Reason.NO_EVIDENCE, "no critical rule has data to judge by")
+
+
+def known(reading: RuleReading) -> bool:
+    """Tell whether the rule was ever true or false for this version, since the operator started."""
+    return reading.streak.last_true is not None or reading.streak.last_false is not None
 
 
 def _alarm(alarming: list[RuleReading], refused: tuple[Refused, ...]) -> Wanted:
@@ -105,9 +107,7 @@ def _alarm(alarming: list[RuleReading], refused: tuple[Refused, ...]) -> Wanted:
         handed_over = refusal.objection is Objection.DAILY_LIMIT_REACHED
         reason = Reason.MANUAL_INTERVENTION_REQUIRED.value if handed_over else refusal.objection.value
         return _healthy("False", reason, shortened(f"{reading.rule.name} fires, not rolled back: {refusal.message}"))
-    return _healthy(
-        "False", Reason.CRITICAL_RULE_FIRING, shortened(f"{worst.rule.name}: {worst.alert.message}")
-    )
+    return _healthy("False", Reason.CRITICAL_RULE_FIRING, shortened(f"{worst.rule.name}: {worst.alert.message}"))
 
 
 def _healthy(status: str, reason: str, message: str) -> Wanted:

@@ -132,7 +132,9 @@ def holds_of(
     names = {record.name for record in records}
     holds = [_hold_of(record) for record in records if record.executed and not record.released]
     if decision is not None and is_rollback(decision) and decision.id not in names:
-        holds.append(Hold(decision.from_version or "", decision.from_hash or "", decision.reason or "", decision.at, decision.id))
+        holds.append(
+            Hold(decision.from_version or "", decision.from_hash or "", decision.reason or "", decision.at, decision.id)
+        )
     holds += [
         Hold(held.version, held.content_hash or "", held.reason or "", held.since, held.record or "")
         for held in remembered

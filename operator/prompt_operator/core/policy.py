@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=ApiModel)
 
 
-def _rule(  # noqa: PLR0913  a row of the table below
+def _rule(
     name: str, condition: str, window: str, severity: str, actions: tuple[str, ...], confidence: str | None = None
 ) -> RuleSpec:
     return RuleSpec.model_validate(
@@ -86,29 +86,40 @@ class Effective:
     profile: str
 
 
-def merge(prompt: PromptSpec, policy: PromptPolicySpec | None) -> Effective:
-    """Merge the built-in policy, the prompt's PromptPolicy (None: it has none) and its own blocks."""
-    layers = [BUILT_IN_RULES, policy.rules if policy else (), prompt.rules]
-    rules, policy_problems, problems = _merged_rules(*layers)
-    rollback = _overlay(BUILT_IN_ROLLBACK, policy.rollback if policy else None, prompt.rollback)
+def effective(prompt: PromptSpec, policy: PromptPolicySpec | None) -> Effective:
+    """Return the policy in force for a prompt; `policy` is its PromptPolicy, None when it has none."""
+    return _merged(prompt.mode, prompt.rules, prompt.rollback, prompt.metrics, policy)
+
+
+@lru_cache(maxsize=1024)
+def _merged(
+    mode: str,
+    rules: tuple[RuleSpec, ...],
+    rollback: RollbackPolicy | None,
+    metrics: MetricsSource | None,
+    policy: PromptPolicySpec | None,
+) -> Effective:
+    """Merge the three layers; thousands of prompts with equal blocks share one result."""
+    merged_rules, policy_problems, problems = _merged_rules(BUILT_IN_RULES, policy.rules if policy else (), rules)
+    safeguards = _overlay(BUILT_IN_ROLLBACK, policy.rollback if policy else None, rollback)
     evidence = _overlay(BUILT_IN_EVIDENCE, policy.evidence if policy else None)
-    metrics = _overlay(BUILT_IN_METRICS, policy.metrics if policy else None, prompt.metrics)
-    switches = [block.auto for block in (policy and policy.rollback, prompt.rollback) if block]
+    source = _overlay(BUILT_IN_METRICS, policy.metrics if policy else None, metrics)
+    switches = [block.auto for block in (policy and policy.rollback, rollback) if block]
     return Effective(
-        mode="Fallback" if "Fallback" in (prompt.mode, policy.mode if policy else "") else "Active",
-        rules=rules,
+        mode="Fallback" if "Fallback" in (mode, policy.mode if policy else "") else "Active",
+        rules=merged_rules,
         problems=problems,
         policy_problems=policy_problems,
-        auto="Disabled" if "Disabled" in switches else str(rollback.auto),
-        cooldown=duration.parse(rollback.cooldown or ""),
-        max_per_day=rollback.max_per_day if rollback.max_per_day is not None else 0,
-        recovery_window=duration.parse(rollback.recovery_window or ""),
-        initial_delay=duration.parse(rollback.initial_delay or ""),
+        auto="Disabled" if "Disabled" in switches else str(safeguards.auto),
+        cooldown=duration.parse(safeguards.cooldown or ""),
+        max_per_day=safeguards.max_per_day or 0,
+        recovery_window=duration.parse(safeguards.recovery_window or ""),
+        initial_delay=duration.parse(safeguards.initial_delay or ""),
         min_samples=evidence.min_samples or 1,
         alert_confidence=share(evidence.alert_confidence or ""),
         rollback_confidence=share(evidence.rollback_confidence or ""),
         unknown_after=duration.parse(evidence.unknown_after or ""),
-        profile=metrics.profile or "",
+        profile=source.profile or "",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from prompt_client import wire
@@ -15,6 +14,7 @@ from prompt_operator.core.standing import Blocked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from typing import Any
 
     from prompt_operator.core.facts import Facts

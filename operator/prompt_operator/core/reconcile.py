@@ -8,7 +8,6 @@ projected first.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.promptstatus import Decision, HandledRequest, PromptStatus
@@ -33,6 +32,7 @@ from prompt_operator.core.unimplemented import PROMPT, not_implemented
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from prompt_operator.core.facts import Facts
 
@@ -115,9 +115,7 @@ def _after_decision(facts: Facts, status: PromptStatus, decision: Decision, now:
     decided = replace(facts, prompt=facts.prompt.model_copy(update={"status": status}))
     holds = current_holds(decided, now)
     desired = facts.prompt.spec.version
-    return Standing(
-        decision.to_version or "", standing(decided, now).blocked if desired in holds else None, holds
-    )
+    return Standing(decision.to_version or "", standing(decided, now).blocked if desired in holds else None, holds)
 
 
 def _booked(facts: Facts, stand: Standing, decision: Decision | None, now: datetime) -> PromptStatus:
@@ -144,12 +142,17 @@ def _status(outcome: _Outcome, now: datetime) -> PromptStatus:
     desired, generation = facts.prompt.spec.version, facts.prompt.metadata.generation
     rules = before.rules
     readings = facts.readings
-    if readings is not None and (readings.version, readings.activated_at) == (before.active_version, before.activated_at):
+    if readings is not None and (readings.version, readings.activated_at) == (
+        before.active_version,
+        before.activated_at,
+    ):
         rules = health.rule_statuses(rules, readings, facts.policy.unknown_after, now)
     status = before.model_copy(
         update={
             "observed_generation": generation,
-            "override": override_of(before, desired, before.active_version or "", stand.holds.get(desired), facts.records),
+            "override": override_of(
+                before, desired, before.active_version or "", stand.holds.get(desired), facts.records
+            ),
             "held": held_of(stand.holds),
             "rules": rules,
             "rollbacks": rollbacks_of(facts.records, before.decision),
@@ -210,7 +213,7 @@ def _handled(facts: Facts, now: datetime) -> tuple[HandledRequest, ...]:
 
 def _effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:
     """Yield the effects in their order: a decision before anything moves, Events last."""
-    facts, before, after = outcome.facts, outcome.facts.prompt.status, _status(outcome, now)
+    _facts, before, after = outcome.facts, outcome.facts.prompt.status, _status(outcome, now)
     if outcome.turn.decision is not None:
         yield WriteStatus(after.model_copy(update={"projection": before.projection}))
     yield from outcome.projection.effects
@@ -237,11 +240,15 @@ def _told(outcome: _Outcome, after: PromptStatus) -> Iterator[Effect]:
         note = f"{decision.from_version} -> {decision.to_version}: {decision.reason}"
         yield Tell("Warning", Reason.ROLLED_BACK, "Rollback", note)
     elif after.active_version != before.active_version:
-        yield Tell("Normal", Reason.ACTIVATED, "Activate", f"{before.active_version or 'nothing'} -> {after.active_version}")
+        yield Tell(
+            "Normal", Reason.ACTIVATED, "Activate", f"{before.active_version or 'nothing'} -> {after.active_version}"
+        )
     for effect in outcome.projection.effects:
         if isinstance(effect, ApplyConfigMap) and effect.healed:
             name = effect.manifest["metadata"]["name"]
-            yield Tell("Warning", Reason.HEALED, "Project", f"somebody changed ConfigMap {name}: its content was put back")
+            yield Tell(
+                "Warning", Reason.HEALED, "Project", f"somebody changed ConfigMap {name}: its content was put back"
+            )
     yield from _ready_told(before, after)
     for change, rule in health.rule_transitions(before, after):
         if change == "Firing":
@@ -266,5 +273,3 @@ def _wake_at(outcome: _Outcome, now: datetime) -> datetime | None:
         until = situation.missing_until(facts, now)
         instants.append(until if until > now else None)
     return min((instant for instant in instants if instant is not None), default=None)
-
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prompt_client import wire
@@ -18,14 +17,13 @@ from prompt_operator.core.rules.judgement import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from prompt_operator.api.promptstatus import Decision
     from prompt_operator.core.facts import Facts, RuleReading
     from prompt_operator.core.ledger import RollbackRecord
 
-PASSING = frozenset(
-    {Objection.EVIDENCE_STALE, Objection.SETTLING, Objection.TOO_FEW_SAMPLES, Objection.NOT_CONFIDENT}
-)
+PASSING = frozenset({Objection.EVIDENCE_STALE, Objection.SETTLING, Objection.TOO_FEW_SAMPLES, Objection.NOT_CONFIDENT})
 """Objections that wait for evidence: shown in status, too restless for a record."""
 
 
@@ -109,7 +107,9 @@ def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
     """Judge whether the rollback helped: the same rule, on the restored version, after the recovery window."""
     active = facts.prompt.status.active_version
     if active != record.to_version:
-        return Outcome(Reason.INCONCLUSIVE, "Unknown", f"{active or 'another version'} was activated before it was judged")
+        return Outcome(
+            Reason.INCONCLUSIVE, "Unknown", f"{active or 'another version'} was activated before it was judged"
+        )
     due = record.at + facts.policy.recovery_window
     if now < due:
         return Outcome(Reason.WATCHING, "Unknown", f"{record.to_version} is watched until {rfc3339(due)}")
@@ -232,7 +232,10 @@ def _wanted(answer: RollbackRecord, outcome: Outcome) -> Iterator[Wanted]:
     accepted = answer.decision != "Refused"
     executed = "True" if answer.executed else "False"
     yield Wanted(
-        ConditionType.ACCEPTED, "True" if accepted else "False", Reason.ACCEPTED if accepted else Reason.REFUSED, outcome.message
+        ConditionType.ACCEPTED,
+        "True" if accepted else "False",
+        Reason.ACCEPTED if accepted else Reason.REFUSED,
+        outcome.message,
     )
     yield Wanted(
         ConditionType.EXECUTED, executed, Reason.EXECUTED if answer.executed else outcome.reason, outcome.message

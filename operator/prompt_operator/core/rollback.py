@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from prompt_operator.core.standing import Standing, known_hash, target_from
 from prompt_operator.core.target import Candidate, Choice, unusable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from prompt_operator.core.facts import Facts, RuleReading
     from prompt_operator.core.ledger import RollbackRecord
 
@@ -139,7 +140,9 @@ def _manual(facts: Facts, stand: Standing, request: RollbackRecord, now: datetim
     choice = _requested_target(facts, stand, request)
     if not choice.version:
         reason = Objection.TARGET_UNHEALTHY if choice.rejected else Objection.NO_TARGET
-        message = "; ".join(choice.rejected) or "there is no earlier version to go back to: fix forward, or use Fallback"
+        message = (
+            "; ".join(choice.rejected) or "there is no earlier version to go back to: fix forward, or use Fallback"
+        )
         return Turn(refused_request=RefusedRequest(request, reason, message))
     return Turn(_rollback_by_person(facts, stand, request, choice, now))
 

@@ -66,7 +66,9 @@ def first_refusal(case: Case) -> Refusal | None:
 def suspended(case: Case) -> Refusal | None:
     """A suspended prompt, or one in Fallback, is in a person's hands."""
     if case.suspended:
-        return Refusal(Objection.SUSPENDED, "the prompt is suspended: nothing automatic happens until spec.suspend is false")
+        return Refusal(
+            Objection.SUSPENDED, "the prompt is suspended: nothing automatic happens until spec.suspend is false"
+        )
     if case.mode != "Active":
         return Refusal(Objection.SUSPENDED, f"mode is {case.mode}: no version is served that could be rolled back")
     return None
@@ -76,7 +78,9 @@ def disabled(case: Case) -> Refusal | None:
     """Version, prompt or policy switched automatic rollback off."""
     if case.auto != "Disabled":
         return None
-    return Refusal(Objection.AUTO_ROLLBACK_DISABLED, "rollback.auto is Disabled in the version, the prompt or its policy")
+    return Refusal(
+        Objection.AUTO_ROLLBACK_DISABLED, "rollback.auto is Disabled in the version, the prompt or its policy"
+    )
 
 
 def stale(case: Case) -> Refusal | None:
@@ -125,7 +129,8 @@ def no_target(case: Case) -> Refusal | None:
         return None
     return Refusal(
         Objection.NO_TARGET,
-        "there is no earlier version to go back to: fix forward, or set spec.mode: Fallback to let applications use their default",
+        "there is no earlier version to go back to: fix forward, "
+        "or set spec.mode: Fallback to let applications use their default",
     )
 
 
@@ -156,7 +161,8 @@ def cooling_down(case: Case) -> Refusal | None:
         return None
     return Refusal(
         Objection.COOLING_DOWN,
-        f"the last rollback was at {rfc3339(last)}; the next automatic one may follow {spoken(case.policy.cooldown)} later",
+        f"the last rollback was at {rfc3339(last)}; "
+        f"the next automatic one may follow {spoken(case.policy.cooldown)} later",
     )
 
 

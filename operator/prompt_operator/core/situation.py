@@ -70,7 +70,9 @@ def _ready(situation: Situation) -> Wanted:
     active, desired, blocked = situation.active, situation.desired, situation.blocked
     if situation.suspended:
         status = "True" if active == desired else "False"
-        return _wanted(status, Reason.SUSPENDED, f"suspended: {active or 'nothing'} stays active until spec.suspend is false")
+        return _wanted(
+            status, Reason.SUSPENDED, f"suspended: {active or 'nothing'} stays active until spec.suspend is false"
+        )
     if blocked is not None and blocked.reason is Reason.VERSION_HELD and active:
         return _wanted("False", Reason.ROLLED_BACK, f"{active} is active instead of {desired}: {blocked.message}")
     if blocked is not None:
@@ -90,5 +92,8 @@ def _serving(situation: Situation) -> Wanted:
     if situation.served and situation.active:
         return Wanted(ConditionType.SERVING, "True", Reason.ACTIVE, f"applications are served {situation.active}")
     return Wanted(
-        ConditionType.SERVING, "False", Reason.NOTHING_SERVED, "no version was ever projected: applications have nothing to read"
+        ConditionType.SERVING,
+        "False",
+        Reason.NOTHING_SERVED,
+        "no version was ever projected: applications have nothing to read",
     )

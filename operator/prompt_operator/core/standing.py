@@ -131,7 +131,8 @@ def policy_missing(facts: Facts) -> Blocked:
     """Say that the named policy is not there."""
     return Blocked(
         Reason.POLICY_NOT_FOUND,
-        f"PromptPolicy {facts.policy_missing} does not exist: the built-in policy applies and no new version is activated",
+        f"PromptPolicy {facts.policy_missing} does not exist: the built-in policy applies "
+        "and no new version is activated",
     )
 
 
@@ -145,6 +146,7 @@ def _held(hold: Hold) -> Blocked:
 
 _PROBLEMS = {
     Reason.VERSION_DRAFT: "{name} is a Draft: set its stage to Staged to activate it",
-    Reason.HASH_MISMATCH: "{name} has not the content that was declared or seen first: restore it, or release it under a new version",
+    Reason.HASH_MISMATCH: "{name} has not the content that was declared or seen first: "
+    "restore it, or release it under a new version",
     Reason.NOT_IMPLEMENTED: "{name} uses {fields}, which this release does not act on: it is not activated",
 }

@@ -8,7 +8,15 @@ from typing import Any
 from prompt_operator.core.conditions import Wanted
 from prompt_operator.core.reasons import ConditionType, Reason
 
-PROMPT = ("rollout.steps", "rollout.unit", "retention", "metrics.source", "metrics.profile", "rollback.globalRateLimit", "rollback.correlatedBreach")
+PROMPT = (
+    "rollout.steps",
+    "rollout.unit",
+    "retention",
+    "metrics.source",
+    "metrics.profile",
+    "rollback.globalRateLimit",
+    "rollback.correlatedBreach",
+)
 PROMPT_VERSION = ("includes",)
 PROMPT_POLICY = (
     "customMetrics",
@@ -19,7 +27,8 @@ PROMPT_POLICY = (
     "experiments",
     "reports",
     "budgets",
-    "metrics.source", "metrics.profile",
+    "metrics.source",
+    "metrics.profile",
     "rollback.globalRateLimit",
     "rollback.correlatedBreach",
 )

@@ -1,0 +1,152 @@
+"""Perform the effects of a plan, in their order. Every write is idempotent or fenced; each answer goes to the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from prompt_operator.api.common import API_VERSION
+from prompt_operator.core.plan import (
+    ApplyConfigMap,
+    CreateRecord,
+    DeleteConfigMap,
+    Effect,
+    RemoveKeys,
+    Tell,
+    WriteRecordStatus,
+    WriteStatus,
+)
+from prompt_operator.core.projection import MANAGER
+from prompt_operator.engine.store import Name
+from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_ROLLBACK, Happening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from prompt_operator.api.common import ApiModel
+    from prompt_operator.api.prompt import Prompt
+    from prompt_operator.engine.store import Key, Store
+    from prompt_operator.ports import Cluster, Events, Kind, Manifest
+    from prompt_operator.telemetry import Telemetry
+
+STATUS_MANAGER = "prompt-operator-status"
+
+
+@dataclass(slots=True)
+class Applier:
+    """Writes what plans say.
+
+    Attributes:
+        cluster: the API server.
+        events: the recorder of Events.
+        store: takes in the answers, so that the next decision knows of them before the watch tells.
+        telemetry: counts what was healed.
+        wake: wakes the keys that an answer concerns.
+    """
+
+    cluster: Cluster
+    events: Events
+    store: Store
+    telemetry: Telemetry
+    wake: Callable[[Iterable[Key]], None]
+
+    async def apply(self, prompt: Prompt, effects: Iterable[Effect]) -> None:
+        """Perform effects one after the other; the first failure ends it, and the next run does the rest."""
+        resource_version = prompt.metadata.resource_version
+        for effect in effects:
+            if isinstance(effect, WriteStatus):
+                name = Name(prompt.metadata.namespace, prompt.metadata.name)
+                resource_version = await self.write_status(PROMPT, name, effect.status, resource_version)
+            else:
+                await self._perform(prompt, effect)
+
+    async def write_status(self, kind: Kind, name: Name, status: ApiModel, resource_version: str) -> str:
+        """Apply a whole status, fenced by resourceVersion, and return the new one.
+
+        Raises:
+            Conflict: the object changed since it was read; decide again on what it is now.
+        """
+        body = _status_body(kind, name, status, resource_version)
+        answer = await self.cluster.apply(kind, body, manager=STATUS_MANAGER, subresource="status")
+        self.store.observe(kind, answer)
+        return str(answer["metadata"]["resourceVersion"])
+
+    async def _perform(self, prompt: Prompt, effect: Effect) -> None:
+        namespace = prompt.metadata.namespace
+        match effect:
+            case ApplyConfigMap():
+                await self._apply_config_map(effect)
+            case RemoveKeys(name, resource_version, pointers):
+                await self._remove_keys(namespace, name, resource_version, pointers)
+            case DeleteConfigMap(name, uid):
+                await self.cluster.delete(CONFIG_MAP, namespace, name, uid=uid)
+                self.store.forget(CONFIG_MAP, namespace, name, uid)
+            case CreateRecord(manifest):
+                await self._create_record(dict(manifest))
+            case WriteRecordStatus(name, resource_version, status):
+                await self.write_status(PROMPT_ROLLBACK, Name(namespace, name), status, resource_version)
+            case Tell():
+                self.events.publish(self._happening(prompt, effect))
+            case WriteStatus():
+                raise AssertionError("written by apply, which keeps track of the resourceVersion")
+            case other:
+                assert_never(other)
+
+    async def _apply_config_map(self, effect: ApplyConfigMap) -> None:
+        """Project. A new ConfigMap is applied without force: somebody may have put a foreign one there meanwhile."""
+        body = dict(effect.manifest)
+        if effect.uid:
+            body["metadata"] = {**body["metadata"], "uid": effect.uid}  # fences: never bring back a deleted one
+        answer = await self.cluster.apply(CONFIG_MAP, body, manager=MANAGER, force=bool(effect.uid))
+        self._seen_config_map(answer)
+        if effect.healed:
+            self.telemetry.tampering_healed.labels("apply").inc()
+
+    async def _remove_keys(self, namespace: str, name: str, resource_version: str, pointers: Iterable[str]) -> None:
+        test = {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}
+        removals = [{"op": "remove", "path": pointer} for pointer in pointers]
+        answer = await self.cluster.json_patch(CONFIG_MAP, namespace, name, [test, *removals])
+        self._seen_config_map(answer)
+        self.telemetry.tampering_healed.labels("remove").inc()
+
+    async def _create_record(self, manifest: Manifest) -> None:
+        answer = await self.cluster.create(PROMPT_ROLLBACK, manifest)
+        if answer is None:
+            return  # written before a crash or by another operator: the watch brings it
+        self.wake(self.store.observe(PROMPT_ROLLBACK, answer))
+        spec = answer["spec"]
+        if spec["decision"] == "Executed":
+            self.telemetry.rollbacks.labels(spec["trigger"].lower(), spec.get("rule", "")).inc()
+        else:
+            self.telemetry.refusals.labels(spec.get("guard", "")).inc()
+
+    def _seen_config_map(self, answer: Manifest) -> None:
+        """Take in our own write; wake the prompt only where something of somebody else's is still in it."""
+        keys = self.store.observe(CONFIG_MAP, answer)
+        observed = self.store.config_maps.get(Name(answer["metadata"]["namespace"], answer["metadata"]["name"]))
+        if observed is not None and not observed.intact:
+            self.wake(keys)
+
+    def _happening(self, prompt: Prompt, tell: Tell) -> Happening:
+        namespace = prompt.metadata.namespace
+        record = self.store.rollbacks.get(Name(namespace, tell.rollback)) if tell.rollback else None
+        kind, name, uid = PROMPT.kind, prompt.metadata.name, prompt.metadata.uid
+        if record is not None:
+            kind, name, uid = PROMPT_ROLLBACK.kind, record.name, record.uid
+        return Happening(
+            regarding={"apiVersion": API_VERSION, "kind": kind, "namespace": namespace, "name": name, "uid": uid},
+            type=tell.type,
+            reason=tell.reason,
+            action=tell.action,
+            note=tell.note,
+        )
+
+
+def _status_body(kind: Kind, name: Name, status: ApiModel, resource_version: str) -> Manifest:
+    """Return the apply configuration: identity, fence and status, nothing else."""
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {"namespace": name.namespace, "name": name.name, "resourceVersion": resource_version},
+        "status": status.model_dump(by_alias=True, exclude_none=True, mode="json"),
+    }

@@ -1,0 +1,261 @@
+"""One run per key: gather, decide, apply; and the two loops beside it, the rule clock's and the sweep's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from prompt_operator.core.baseline import baseline_of
+from prompt_operator.core.plan import Plan, WriteStatus
+from prompt_operator.core.reconcile import effective_mode, reconcile, troubled
+from prompt_operator.engine.apply import Applier
+from prompt_operator.engine.companions import Companions
+from prompt_operator.engine.gather import Surroundings, gather, read_content
+from prompt_operator.engine.queue import Queue
+from prompt_operator.engine.ruleclock import RuleClock
+from prompt_operator.engine.store import Key, Name, Store
+from prompt_operator.ports import PROMPT, PROMPT_VERSION, Conflict, GiveUp, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prompt_operator.core.facts import Facts
+    from prompt_operator.core.rules.profile import Profile
+    from prompt_operator.ports import Clock, Cluster, Events, Kind, Manifest, Metrics
+    from prompt_operator.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+_TROUBLE_AFTER = 2  # failures in a row before status tells of them
+FROZEN = "Frozen"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The engine's times in seconds, and what stands for chance."""
+
+    tick: float = 15.0
+    sweep: float = 300.0
+    workers: int = 16
+    jitter: Callable[[], float] = lambda: 0.5
+
+
+class Engine:
+    """Owns the store, the queue and the rule clock; outside systems come in as ports.
+
+    Args:
+        cluster: the API server.
+        metrics: Prometheus; None when there is none, so that no rule is ever judged.
+        events: the recorder of Events.
+        clock: the clocks.
+        telemetry: the operator's own metrics.
+        profiles: metric profiles by name.
+        mode: says the operator-wide mode: Active, Fallback or Frozen.
+        pace: times.
+        namespaces: the namespaces looked after; None means all.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        metrics: Metrics | None,
+        events: Events,
+        clock: Clock,
+        telemetry: Telemetry,
+        profiles: Mapping[str, Profile],
+        mode: Callable[[], str],
+        pace: Pace,
+        namespaces: tuple[str, ...] | None = None,
+    ) -> None:
+        self._clock, self._cluster, self._telemetry, self._mode, self._pace = clock, cluster, telemetry, mode, pace
+        self.store = Store()
+        self.queue: Queue[Key] = Queue(
+            self._run, metrics=telemetry.queue("objects"), jitter=pace.jitter, workers=pace.workers
+        )
+        self._applier = Applier(cluster, events, self.store, telemetry, self.wake)
+        self._companions = Companions(cluster, self.store, self._applier, telemetry)
+        self.rules = RuleClock(
+            metrics, profiles, clock, wake=self._wake_prompt, telemetry=telemetry, namespaces=namespaces
+        )
+        self._namespaces = namespaces
+        self._failures: dict[Key, int] = {}
+        self._ticked_at = clock.monotonic()
+        self._changed: dict[Key, float] = {}
+        """Monotonic instant of the change a key was woken for, to measure projection."""
+
+    @property
+    def late(self) -> float:
+        """Seconds by which the last tick of the rules is overdue, 0 while it is not."""
+        since = self._clock.monotonic() - self._ticked_at
+        return max(since - 3 * self._pace.tick, 0.0)
+
+    # --- what wakes
+
+    def observe(self, kind: Kind, manifest: Manifest, *, deleted: bool = False) -> None:
+        """Take in a watch event and wake what it concerns."""
+        if deleted:
+            metadata = manifest["metadata"]
+            keys = self.store.forget(kind, metadata["namespace"], metadata["name"], metadata["uid"])
+        else:
+            keys = self.store.observe(kind, manifest)
+        if keys:
+            self._changed.setdefault(keys[-1], self._clock.monotonic())
+        self.wake(keys)
+
+    def wake(self, keys: Iterable[Key]) -> None:
+        """Have these keys run."""
+        for key in keys:
+            delay = self._companions.delay(key)
+            if delay:
+                self.queue.wake_at(key, self._clock.monotonic() + delay)
+            else:
+                self.queue.wake(key)
+
+    def wake_all(self) -> None:
+        """Have every prompt looked at again: the operator-wide mode changed."""
+        self.wake(Key(PROMPT.kind, *name) for name in self.store.prompts)
+
+    def _wake_prompt(self, name: Name) -> None:
+        self.queue.wake(Key(PROMPT.kind, *name))
+
+    # --- one run
+
+    async def _run(self, key: Key) -> float | None:
+        if self._mode() == FROZEN:
+            return None
+        if key.kind != PROMPT.kind:
+            await self._companions.run(key, self._clock.now())
+            return None
+        return await self._reconcile(key)
+
+    async def _reconcile(self, key: Key) -> float | None:
+        name = Name(key.namespace, key.name)
+        record = self.store.prompts.get(name)
+        if record is None:
+            self._let_go(key, name)
+            return None
+        try:
+            facts = gather(self.store, name, record, self.rules.readings(name), self._surroundings())
+        except ValidationError as error:
+            raise GiveUp(
+                f"{key}: written under another CRD than this release's ({error.error_count()} problems)"
+            ) from error
+        facts, plan = await self._decided(facts)
+        try:
+            await self._applier.apply(facts.prompt, plan.effects)
+        except (Retry, GiveUp) as error:
+            await self._tell_trouble(key, facts, error)
+            raise
+        self._done(key, name, facts, plan)
+        return self._seconds_until(plan.wake_at)
+
+    async def _decided(self, facts: Facts) -> tuple[Facts, Plan]:
+        plan = reconcile(facts, self._clock.now())
+        if plan.read_content_of:
+            facts = await read_content(self._cluster, facts, plan.read_content_of)
+            plan = reconcile(facts, self._clock.now())
+        if plan.read_content_of:
+            raise Conflict(
+                f"PromptVersion {facts.prompt.metadata.name}-{plan.read_content_of} went away while it was read"
+            )
+        return facts, plan
+
+    def _done(self, key: Key, name: Name, facts: Facts, plan: Plan) -> None:
+        self._failures.pop(key, None)
+        written = [effect.status for effect in plan.effects if isinstance(effect, WriteStatus)]
+        status = written[-1] if written else facts.prompt.status
+        before = facts.prompt.status
+        if (before.active_version, before.activated_at) != (status.active_version, status.activated_at):
+            versions = {v for v in (before.active_version, status.active_version) if v}
+            self.wake(Key(PROMPT_VERSION.kind, key.namespace, f"{key.name}-{version}") for version in sorted(versions))
+        since = self._changed.pop(key, None)
+        if since is not None and before.projection != status.projection:
+            self._telemetry.projection_latency.observe(self._clock.monotonic() - since)
+        self._watch(name, replace(facts, prompt=facts.prompt.model_copy(update={"status": status})))
+
+    def _watch(self, name: Name, facts: Facts) -> None:
+        status = facts.prompt.status
+        if not status.active_version or effective_mode(facts) != "Active":
+            self.rules.forget(name)
+            return
+        version = facts.versions.get(status.active_version)
+        baseline = baseline_of(status.baseline, version)
+        self.rules.watch(name, status.active_version, status.activated_at, facts.policy, baseline, status.rules)
+
+    def _let_go(self, key: Key, name: Name) -> None:
+        self.rules.forget(name)
+        self._failures.pop(key, None)
+        self._changed.pop(key, None)
+
+    async def _tell_trouble(self, key: Key, facts: Facts, error: Retry | GiveUp) -> None:
+        """Let status tell of trouble that lasts; a conflict only means that the next look decides on newer facts."""
+        if isinstance(error, Conflict):
+            return
+        self._failures[key] = self._failures.get(key, 0) + 1
+        record = self.store.prompts.get(Name(key.namespace, key.name))
+        if self._failures[key] < _TROUBLE_AFTER or record is None:
+            return
+        current = replace(facts, prompt=record.parsed())
+        status = troubled(current, f"what was projected stays; will be tried again: {error}", self._clock.now())
+        if status is None:
+            return
+        try:
+            await self._applier.apply(current.prompt, (WriteStatus(status),))
+        except (Retry, GiveUp) as second:
+            _log.debug("%s: could not write status either: %s", key, second)
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(self._mode(), timedelta(seconds=max(3 * self._pace.tick, 60.0)))
+
+    def _seconds_until(self, instant: datetime | None) -> float | None:
+        return None if instant is None else max((instant - self._clock.now()).total_seconds(), 0.0) + 0.01
+
+    # --- the loops beside
+
+    async def tick_forever(self) -> None:
+        """Judge the rules once per tick; a tick that takes too long skips the next one rather than overlap."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._pace.tick * self._pace.jitter()
+        while True:
+            await asyncio.sleep(max(due - loop.time(), 0.0))
+            self._telemetry.tick_lag.set(max(loop.time() - due, 0.0))
+            try:
+                await self.rules.tick()
+            except Exception:  # noqa: BLE001  one bad tick must not end the clock
+                _log.exception("a tick of the rules failed; they keep their state, the next tick tries again")
+            self._ticked_at = self._clock.monotonic()
+            self._telemetry.set_store_sizes(self.store.sizes())
+            due += self._pace.tick * max(1, int((loop.time() - due) // self._pace.tick) + 1)
+
+    async def sweep_forever(self, kinds: Iterable[tuple[Kind, str]]) -> None:
+        """Repair what a gap in a watch lost: list everything now and then, take it in, drop what is gone.
+
+        Args:
+            kinds: each kind and the label selector its watch uses.
+        """
+        kinds = tuple(kinds)
+        while True:
+            await asyncio.sleep(self._pace.sweep * (0.75 + self._pace.jitter() / 2))
+            for kind, labels in kinds:
+                try:
+                    await self.sweep(kind, labels)
+                except (Retry, GiveUp) as error:
+                    _log.warning("sweep of %s: %s; the next sweep tries again", kind.plural, error)
+
+    async def sweep(self, kind: Kind, labels: str = "") -> None:
+        """Compare the store with the API server for one kind."""
+        known, found = dict(self.store.names(kind)), set()
+        for namespace in self._namespaces or (None,):
+            async for manifest in self._cluster.list(kind, namespace=namespace, labels=labels):
+                metadata = manifest["metadata"]
+                found.add(metadata["uid"])
+                self.observe(kind, manifest)
+        for name, uid in known.items():
+            if uid not in found:
+                self.wake(self.store.forget(kind, *name, uid))

@@ -1,0 +1,240 @@
+"""The one clock of all rules: a few grouped queries per tick, verdicts and streaks in memory, a wake on a transition.
+
+Nothing here writes. What a rule means for its prompt is decided by the reconcile that the clock wakes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from prompt_operator.core.facts import Readings, RuleReading
+from prompt_operator.core.health import known, visible_state
+from prompt_operator.core.rules import promql, streak
+from prompt_operator.core.rules.judgement import Judgement, Verdict
+from prompt_operator.core.rules.measure import Amount, Identity, Measured, Need, Unusable, needs
+from prompt_operator.core.rules.metrics import Quantity
+from prompt_operator.core.rules.model import Action, Rule
+from prompt_operator.core.rules.reasons import Reason
+from prompt_operator.core.rules.verdict import judge
+from prompt_operator.ports import GiveUp, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from prompt_operator.api.promptstatus import RuleStatus
+    from prompt_operator.core.policy import Effective
+    from prompt_operator.core.rules.profile import Profile
+    from prompt_operator.core.rules.promql import Answer
+    from prompt_operator.core.rules.streak import Streak
+    from prompt_operator.engine.store import Name
+    from prompt_operator.ports import Clock, Metrics
+    from prompt_operator.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+_BREATH = 50  # prompts judged before other work gets a turn on the event loop
+
+
+@dataclass(slots=True)
+class Watched:
+    """One activation of one version, and the state of its rules."""
+
+    version: str
+    activated_at: datetime | None
+    policy: Effective
+    baseline: Mapping[str, float]
+    readings: dict[str, RuleReading] = field(default_factory=dict)
+    restored: dict[str, Streak] = field(default_factory=dict)
+    """Streaks from status, for rules that were not judged since the start."""
+    shown: dict[str, tuple[streak.State, bool]] = field(default_factory=dict)
+    """What the prompt was last woken for: the visible state of each rule, and whether it was ever known."""
+    traffic: bool = False
+
+    def snapshot(self) -> Readings | None:
+        """Return the readings as facts; None before the first tick."""
+        if not self.readings:
+            return None
+        rules = tuple(self.readings[rule.name] for rule in self.policy.rules if rule.name in self.readings)
+        return Readings(self.version, self.activated_at, rules, self.traffic)
+
+
+class RuleClock:
+    """Judges the rules of every watched prompt once per tick.
+
+    Args:
+        metrics: where queries go; None: every rule stays unknown.
+        profiles: metric profiles by name.
+        clock: the wall clock.
+        wake: called with the name of a prompt whose rules need a decision.
+        telemetry: counts of rules by state, tick times.
+        namespaces: restricts queries; None means all.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics | None,
+        profiles: Mapping[str, Profile],
+        clock: Clock,
+        *,
+        wake: Callable[[Name], None],
+        telemetry: Telemetry,
+        namespaces: tuple[str, ...] | None = None,
+    ) -> None:
+        self._metrics, self._profiles, self._clock = metrics, profiles, clock
+        self._wake, self._telemetry, self._namespaces = wake, telemetry, namespaces
+        self._watched: dict[Name, Watched] = {}
+        self.failing_since: datetime | None = None
+        """When queries began to fail; None while the last tick had whole answers."""
+
+    def watch(
+        self,
+        name: Name,
+        version: str,
+        activated_at: datetime | None,
+        policy: Effective,
+        baseline: Mapping[str, float],
+        remembered: tuple[RuleStatus, ...],
+    ) -> None:
+        """Judge this version from the next tick on; the same activation keeps its streaks."""
+        known = self._watched.get(name)
+        if known is None or (known.version, known.activated_at) != (version, activated_at):
+            now = self._clock.now()
+            restored = {rule.name: streak.restore(streak.State(rule.state), rule.since, now) for rule in remembered}
+            self._watched[name] = Watched(version, activated_at, policy, baseline, restored=restored)
+            return
+        known.baseline = baseline
+        if known.policy != policy:
+            current = {rule.name: rule for rule in policy.rules}
+            known.policy = policy
+            known.readings = {n: r for n, r in known.readings.items() if current.get(n) == r.rule}
+
+    def forget(self, name: Name) -> None:
+        """Judge this prompt no longer."""
+        self._watched.pop(name, None)
+
+    def readings(self, name: Name) -> Readings | None:
+        """Return what is known of a prompt's rules; None before the first tick."""
+        watched = self._watched.get(name)
+        return watched.snapshot() if watched is not None else None
+
+    async def tick(self) -> None:
+        """Query once, judge every watched prompt, wake those that need a decision."""
+        began, now = self._clock.monotonic(), self._clock.now()
+        answers = {profile: await self._ask(profile, needed, now) for profile, needed in self._needed().items()}
+        for position, (name, watched) in enumerate(list(self._watched.items())):
+            if position % _BREATH == _BREATH - 1:
+                await asyncio.sleep(0)
+            if self._watched.get(name) is watched:
+                self._judge(name, watched, answers.get(watched.policy.profile, {}), now)
+        self._count()
+        self._telemetry.tick_duration.observe(self._clock.monotonic() - began)
+
+    def _needed(self) -> dict[str, set[Need]]:
+        needed: dict[str, set[Need]] = {}
+        for watched in self._watched.values():
+            needed.setdefault(watched.policy.profile, set()).update(_needs_of(watched.policy.rules))
+        return needed
+
+    async def _ask(self, profile: str, needed: set[Need], at: datetime) -> dict[Need, Answer]:
+        """Run the queries of one profile; the metrics adapter limits how many run at once."""
+        known = self._profiles.get(profile)
+        if known is None or self._metrics is None:
+            return {}
+        asked = promql.queries(known, needed, self._namespaces)
+        found = await asyncio.gather(*(self._answer(self._metrics, query, at) for query in asked))
+        answers = {query.need: answer for query, answer in zip(asked, found, strict=True)}
+        self._note_failure(answers, at)
+        return answers
+
+    async def _answer(self, metrics: Metrics, query: promql.Query, at: datetime) -> Answer:
+        try:
+            return promql.absorb(query, await metrics.query(query.promql, at))
+        except (Retry, GiveUp) as error:
+            return Unusable(Reason.QUERY_FAILED, str(error))
+
+    def _note_failure(self, answers: Mapping[Need, Answer], at: datetime) -> None:
+        failed = [answer for answer in answers.values() if isinstance(answer, Unusable)]
+        if not failed:
+            if self.failing_since is not None:
+                _log.info("Prometheus answers again; rules are judged from here on")
+            self.failing_since = None
+        elif self.failing_since is None:
+            self.failing_since = at
+            _log.warning(
+                "%d of %d queries failed: rules keep their state. %s", len(failed), len(answers), failed[0].detail
+            )
+
+    def _judge(self, name: Name, watched: Watched, answers: Mapping[Need, Answer], now: datetime) -> None:
+        settled = watched.activated_at is None or now - watched.activated_at >= watched.policy.initial_delay
+        if not settled and not any(reading.streak.firing for reading in watched.readings.values()):
+            return  # pods may still serve the version before
+        profile = self._profiles.get(watched.policy.profile)
+        identity = Identity(name.namespace, name.name, watched.version)
+        measured = promql.reading(profile, identity, answers) if profile is not None else {}
+        wake = self._see_traffic(watched, measured)
+        for rule in watched.policy.rules:
+            before = watched.readings.get(rule.name)
+            after = _reading(rule, before, watched, measured, now)
+            watched.readings[rule.name] = after
+            wake |= self._is_news(watched, after, now)
+        if wake:
+            self._wake(name)
+
+    def _see_traffic(self, watched: Watched, measured: Mapping[Need, Measured]) -> bool:
+        """Note that some application serves the version; return whether that is news."""
+        if watched.traffic:
+            return False
+        requests = (found for need, found in measured.items() if need.quantity is Quantity.REQUESTS)
+        watched.traffic = any(isinstance(found, Amount) and found.value > 0 for found in requests)
+        return watched.traffic
+
+    @staticmethod
+    def _is_news(watched: Watched, reading: RuleReading, now: datetime) -> bool:
+        """Tell whether the prompt has to be looked at: a visible transition, or a rule that asks for a rollback."""
+        name = reading.rule.name
+        restored = watched.restored.get(name)
+        before = watched.shown.get(name, (restored.state if restored else streak.State.NORMAL, False))
+        after = visible_state(reading, watched.policy.unknown_after, now), known(reading)
+        watched.shown[name] = after
+        return before != after or (reading.streak.firing and Action.ROLLBACK in reading.rule.actions)
+
+    def _count(self) -> None:
+        counts = dict.fromkeys((state.value for state in streak.State), 0)
+        for watched in self._watched.values():
+            for reading in watched.readings.values():
+                counts[reading.streak.state.value] += 1
+        self._telemetry.set_rule_states(counts)
+
+
+@lru_cache(maxsize=1024)
+def _needs_of(rules: tuple[Rule, ...]) -> frozenset[Need]:
+    return frozenset().union(*map(needs, rules))
+
+
+def _reading(
+    rule: Rule, before: RuleReading | None, watched: Watched, measured: Mapping[Need, Measured], now: datetime
+) -> RuleReading:
+    """Judge one rule and take the verdict into its streak."""
+    policy = watched.policy
+    alert = _judgement(rule, measured, watched, policy.alert_confidence)
+    old = before.streak if before is not None else watched.restored.get(rule.name) or streak.start(now)
+    new = streak.step(old, alert.verdict, now, hold=rule.hold, keep_firing_for=rule.keep_firing_for)
+    if before is not None and _failed(alert):
+        return replace(before, streak=new)  # the last answer stands and grows old; the streak stands still
+    rollback = alert
+    if new.firing and Action.ROLLBACK in rule.actions:
+        rollback = _judgement(rule, measured, watched, policy.rollback_confidence)
+    return RuleReading(rule, new, alert, rollback, now)
+
+
+def _judgement(rule: Rule, measured: Mapping[Need, Measured], watched: Watched, confidence: float) -> Judgement:
+    return judge(rule, measured, watched.baseline, min_samples=watched.policy.min_samples, confidence=confidence)
+
+
+def _failed(judgement: Judgement) -> bool:
+    return judgement.verdict is Verdict.UNKNOWN and judgement.because is Reason.QUERY_FAILED

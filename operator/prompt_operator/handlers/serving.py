@@ -1,0 +1,96 @@
+"""What the operator tells over HTTP: health, readiness, metrics, diagnostics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prompt_operator.adapters.access import Reviewer
+from prompt_operator.adapters.http import Health, HttpServer, Insight, everybody
+from prompt_operator.core.reasons import ConditionType
+from prompt_operator.settings import split_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AsyncExitStack
+
+    from prompt_operator.adapters.cluster import ApiCluster
+    from prompt_operator.handlers.lifecycle import Running
+    from prompt_operator.ports import Clock
+    from prompt_operator.settings import Settings
+
+
+async def serve(stack: AsyncExitStack, settings: Settings, running: Running, cluster: ApiCluster, clock: Clock) -> None:
+    """Open the servers the settings ask for; equal addresses are one server."""
+    health = Health(status=lambda: _status(running), ready=lambda: running.waiting_for, deep=_checks(running))
+    insight = Insight(
+        registry=running.telemetry.registry,
+        diagnostics=lambda: _diagnostics(running),
+        allow=everybody if settings.metrics_auth == "None" else Reviewer(cluster, clock).allow,
+    )
+    if settings.health_address and settings.health_address == settings.metrics_address:
+        host, port = split_address(settings.health_address)
+        await stack.enter_async_context(HttpServer(host, port, health=health, insight=insight))
+        return
+    if settings.health_address:
+        host, port = split_address(settings.health_address)
+        await stack.enter_async_context(HttpServer(host, port, health=health))
+    if settings.metrics_address:
+        host, port = split_address(settings.metrics_address)
+        await stack.enter_async_context(HttpServer(host, port, insight=insight))
+
+
+def _status(running: Running) -> dict[str, Any]:
+    """Return the document of `/healthz`."""
+    prompts = running.engine.store.prompts.values()
+    return {
+        "prompts": {
+            "total": len(prompts),
+            "healthy": sum(ConditionType.HEALTHY in prompt.holding for prompt in prompts),
+            "serving": sum(ConditionType.SERVING in prompt.holding for prompt in prompts),
+            "held": sum(bool(prompt.held) for prompt in prompts),
+        },
+        "dependencies": _dependencies(running),
+    }
+
+
+def _dependencies(running: Running) -> list[dict[str, Any]]:
+    store = {"name": "store", "connected": not running.waiting_for, "since": running.store_since}
+    if running.metrics is None:
+        return [store]
+    failing = running.engine.rules.failing_since
+    return [store, {"name": "prometheus", "connected": failing is None, "since": failing or running.started_at}]
+
+
+def _checks(running: Running) -> dict[str, Callable[[], str]]:
+    """Return the named checks of `/health/deep`: each says what is wrong, or nothing."""
+    return {
+        "store": lambda: running.waiting_for,
+        "prometheus": lambda: _prometheus(running),
+        "rules": lambda: _rules(running),
+    }
+
+
+def _prometheus(running: Running) -> str:
+    failing = running.engine.rules.failing_since
+    if running.metrics is None:
+        return "no Prometheus is set (--prometheus-url): no rule can be judged"
+    return f"queries fail since {failing:%Y-%m-%dT%H:%M:%SZ}: rules keep their state" if failing else ""
+
+
+def _rules(running: Running) -> str:
+    late = running.engine.late
+    return f"the last tick of the rules is {late:.0f} s overdue" if late > 0 else ""
+
+
+def _diagnostics(running: Running) -> dict[str, Any]:
+    """Return the document of `/diagnostics`."""
+    prompts = running.engine.store.prompts
+    return {
+        "mode": running.mode.now,
+        "prompts": {
+            "held": sorted(f"{name.namespace}/{name.name} {v}" for name, p in prompts.items() for v in p.held),
+            "firing": sorted(f"{name.namespace}/{name.name} {r}" for name, p in prompts.items() for r in p.firing),
+        },
+        "store": running.engine.store.sizes(),
+        "queue": running.engine.queue.sizes(),
+    }
