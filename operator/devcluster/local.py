@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from devcluster import tools
 from devcluster.controlplane import ControlPlane
 from devcluster.locking import locked
 from devcluster.paths import PINS, REPO, STATE
@@ -36,8 +37,17 @@ def up(targets: Sequence[str], progress: Progress) -> LocalCluster:
     Without targets, those set before stay.
     """
     with locked(PINS, _WAITING, progress):
+        # all builds come first: a Ctrl-C during one finds nothing started
+        tools.ensure("kubernetes", progress)
+        tools.ensure("prometheus", progress)
         clock = Stopwatch()
-        cluster = LocalCluster(_control_plane(progress), _prometheus(targets, progress))
+        control_plane, fresh = _control_plane(progress)
+        try:
+            cluster = LocalCluster(control_plane, _prometheus(targets, progress))
+        except BaseException:
+            if fresh:
+                control_plane.stop()
+            raise
         progress.say(f"control plane at {cluster.control_plane.url}, Prometheus at {cluster.prometheus.url} ({clock})")
         return cluster
 
@@ -54,12 +64,13 @@ def down(progress: Progress) -> None:
         progress.say(f"ended {ended} processes" if ended else "nothing was running")
 
 
-def _control_plane(progress: Progress) -> ControlPlane:
+def _control_plane(progress: Progress) -> tuple[ControlPlane, bool]:
+    """Return the control plane and whether it was started just now."""
     crds = REPO / "crds"
     if running := ControlPlane.attach(_CONTROL_PLANE):
         running.apply_crds(crds)
-        return running
-    return ControlPlane.start(_CONTROL_PLANE, crds=crds, detached=True, progress=progress)
+        return running, False
+    return ControlPlane.start(_CONTROL_PLANE, crds=crds, detached=True, progress=progress), True
 
 
 def _prometheus(targets: Sequence[str], progress: Progress) -> Prometheus:

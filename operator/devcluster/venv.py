@@ -60,6 +60,7 @@ def _make(progress: Progress) -> None:
     _MARKER.unlink(missing_ok=True)
     _run([sys.executable, "-m", "venv", *fresh, str(VENV)], "  .venv", clock, progress)
     _pip(["--require-hashes", "--requirement", str(_LOCK)], "  packages", clock, progress)
+    _MARKER.write_text("packages", "utf-8")  # all of them are whole: what fails from here on needs no fresh start
     _pip(["--no-deps", "--no-build-isolation", "--editable", str(REPO)], "  prompt-operator", clock, progress)
     _MARKER.write_text(digest(), "utf-8")
     progress.say(f"made .venv in {clock}")
