@@ -349,9 +349,9 @@ def test_a_computed_interval_holds_every_result(
     operator: Operator, a: list[float], b: list[float], at_a: float, at_b: float
 ) -> None:
     """Whatever values lie in two intervals, what is computed from them lies in the combined one."""
-    x, y = a[0] + at_a * (a[1] - a[0]), b[0] + at_b * (b[1] - b[0])
+    x, y = (min(ends[0] + at * (ends[1] - ends[0]), ends[1]) for ends, at in ((a, at_a), (b, at_b)))
     combined = combine(operator, Estimate(x, a[0], a[1]), Estimate(y, b[0], b[1]))
-    if operator == "/" and b[0] <= 0 <= b[1]:
+    if operator == "/" and (y == 0 or b[0] <= 0 <= b[1]):
         assert combined == Unknown(Reason.NOT_A_NUMBER)
     elif isinstance(combined, Estimate):
         slack = 1e-9 * (1 + abs(combined.value))

@@ -165,7 +165,7 @@ def _combine(operator: Operator, a: Estimate, b: Estimate) -> Outcome:
         case "*":
             return _whole(a.value * b.value, [x * y for x in (a.low, a.high) for y in (b.low, b.high)])
         case "/":
-            if b.low <= 0 <= b.high:
+            if b.value == 0 or b.low <= 0 <= b.high:
                 return Unknown(Reason.NOT_A_NUMBER)
             return _whole(a.value / b.value, [x / y for x in (a.low, a.high) for y in (b.low, b.high)])
 
