@@ -85,7 +85,7 @@ class Cluster(Protocol):
         ...
 
     async def json_patch(
-        self, kind: Kind, namespace: str, name: str, operations: Sequence[Mapping[str, Any]]
+        self, kind: Kind, namespace: str, name: str, operations: Sequence[Mapping[str, Any]], *, subresource: str = ""
     ) -> Manifest:
         """RFC 6902 patch; a failed `test` operation raises Conflict."""
         ...

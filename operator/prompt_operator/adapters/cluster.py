@@ -262,11 +262,16 @@ class ApiCluster:
         return await self._write(ask)
 
     async def json_patch(
-        self, kind: Kind, namespace: str, name: str, operations: Sequence[Mapping[str, Any]]
+        self, kind: Kind, namespace: str, name: str, operations: Sequence[Mapping[str, Any]], *, subresource: str = ""
     ) -> Manifest:
         """RFC 6902 patch; an operation that does not fit the object as it is now raises Conflict."""
         query = {"fieldManager": "prompt-operator", "fieldValidation": "Strict"}
-        ask = _Ask("patch", "PATCH", kind, namespace, name, query=query, body=operations, content_type=_JSON_PATCH)
+        ask = _Ask(
+            *("patch", "PATCH", kind, namespace, name, subresource),
+            query=query,
+            body=operations,
+            content_type=_JSON_PATCH,
+        )
         return await self._write(ask)
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
