@@ -1,0 +1,290 @@
+"""The whole operator in the test's own process, on the real API server, with metrics and time set by the test."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import inspect
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from prompt_operator.adapters import credentials
+from prompt_operator.adapters.clock import SystemClock
+from prompt_operator.adapters.cluster import ApiCluster
+from prompt_operator.handlers.lifecycle import Running, operate
+from prompt_operator.ports import (
+    CONFIG_MAP,
+    PROMPT,
+    PROMPT_POLICY,
+    PROMPT_ROLLBACK,
+    PROMPT_VERSION,
+    NotFound,
+    Sample,
+    Unavailable,
+)
+from prompt_operator.settings import Settings
+from prompt_operator.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from pathlib import Path
+
+    from prompt_operator.ports import Kind, Manifest
+
+T = TypeVar("T")
+
+USER = "kubectl"
+"""Field manager of what a person applies."""
+DEADLINE = 20.0
+
+
+class ShiftedClock(SystemClock):
+    """The machine's clock, moved by `offset`."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta()
+
+    def now(self) -> datetime:
+        """Return the moved instant."""
+        return super().now() + self.offset
+
+
+@dataclass
+class ScriptedMetrics:
+    """Prometheus as the test wants it: counts by version, the same over every window."""
+
+    traffic: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    """(prompt, version) -> (requests, errors)."""
+    failing: str = ""
+    """When set, every query fails with this message."""
+    queries: list[str] = field(default_factory=list)
+    namespace: str = ""
+
+    async def query(self, promql: str, at: datetime) -> Sequence[Sample]:
+        """Answer from `traffic`; anything but requests and errors has no series."""
+        self.queries.append(promql)
+        if self.failing:
+            raise Unavailable(self.failing)
+        if "llm_prompt_requests_total" not in promql:
+            return ()
+        which = 1 if 'outcome="error"' in promql else 0
+        return [
+            Sample({"prompt_namespace": self.namespace, "prompt": prompt, "version": version}, counts[which])
+            for (prompt, version), counts in self.traffic.items()
+        ]
+
+
+class _Thread(threading.Thread):
+    """One run of the operator with an event loop of its own: kopf takes every task on its loop for one of its own."""
+
+    def __init__(self, settings: Settings, metrics: ScriptedMetrics, clock: ShiftedClock) -> None:
+        super().__init__(name="operator", daemon=True)
+        self.started: concurrent.futures.Future[Running] = concurrent.futures.Future()
+        self._arguments = (settings, metrics, clock)
+        self.loop: asyncio.AbstractEventLoop
+        self.task: asyncio.Task[None]
+        self.stop: asyncio.Event
+        self.start()
+
+    def run(self) -> None:
+        """Run until stopped or cancelled."""
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        settings, metrics, clock = self._arguments
+        self.loop, self.stop = asyncio.get_running_loop(), asyncio.Event()
+        started: asyncio.Future[Running] = self.loop.create_future()
+        self.task = asyncio.create_task(
+            operate(settings, metrics=metrics, clock=clock, stop=self.stop, started=started)
+        )
+        await asyncio.wait({self.task, started}, return_when=asyncio.FIRST_COMPLETED)
+        if not self.task.done():
+            self.started.set_result(started.result())
+        try:
+            await self.task
+        except Exception as error:
+            if not self.started.done():
+                self.started.set_exception(error)
+            raise
+
+
+@dataclass
+class Operated:
+    """A running operator and the means to act on its namespace like a person."""
+
+    api: ApiCluster
+    namespace: str
+    metrics: ScriptedMetrics
+    clock: ShiftedClock
+    settings: Settings
+    running: Running | None = None
+    _thread: _Thread | None = None
+
+    async def start(self) -> Self:
+        """Start the operator and wait until its store is whole."""
+        self._thread = _Thread(self.settings, self.metrics, self.clock)
+        self.running = await asyncio.wait_for(asyncio.wrap_future(self._thread.started), DEADLINE)
+        await self.settle()
+        return self
+
+    async def stop(self) -> None:
+        """End the operator in order."""
+        await self._end(lambda thread: thread.stop.set())
+
+    async def kill(self) -> None:
+        """End the operator without letting it finish anything."""
+        await self._end(lambda thread: thread.task.cancel())
+
+    async def _end(self, how: Callable[[_Thread], Any]) -> None:
+        thread, self._thread, self.running = self._thread, None, None
+        if thread is not None:
+            thread.loop.call_soon_threadsafe(how, thread)
+            await asyncio.to_thread(thread.join, DEADLINE)
+            assert not thread.is_alive()
+
+    async def within(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the operator's own event loop."""
+        assert self._thread is not None
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._thread.loop)
+        return await asyncio.wait_for(asyncio.wrap_future(future), DEADLINE)
+
+    async def settle(self) -> None:
+        """Wait until the queue rests."""
+        assert self.running is not None
+        await self.within(self.running.engine.queue.join())
+
+    async def tick(self) -> None:
+        """Judge the rules once, and wait for what follows."""
+        assert self.running is not None
+        await self.within(self.running.engine.rules.tick())
+        await self.settle()
+
+    async def look_again(self) -> None:
+        """Have every prompt reconciled, as time alone would."""
+
+        async def wake() -> None:
+            assert self.running is not None
+            self.running.engine.wake_all()
+
+        await self.within(wake())
+        await self.settle()
+
+    # --- acting like a person
+
+    async def apply(self, kind: Kind, name: str, spec: dict[str, Any], **metadata: Any) -> Manifest:
+        """Apply an object like `kubectl apply --server-side`."""
+        body = {
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": {"name": name, "namespace": self.namespace, **metadata},
+            "spec": spec,
+        }
+        return await self.api.apply(kind, body, manager=USER)
+
+    async def version(self, version: str, *, prompt: str = "greeting", **spec: Any) -> Manifest:
+        """Apply a PromptVersion."""
+        content = {} if "messages" in spec else {"text": f"Text of {version}: greet {{{{ name }}}}."}
+        body = {"promptRef": {"name": prompt}, "version": version, **content, **spec}
+        return await self.apply(PROMPT_VERSION, f"{prompt}-{version}", body)
+
+    async def prompt(self, version: str, *, name: str = "greeting", **spec: Any) -> Manifest:
+        """Apply a Prompt."""
+        return await self.apply(PROMPT, name, {"version": version, **spec})
+
+    async def policy(self, name: str = "default", **spec: Any) -> Manifest:
+        """Apply a PromptPolicy."""
+        return await self.apply(PROMPT_POLICY, name, spec)
+
+    async def annotate(self, name: str, **annotations: str) -> None:
+        """Set annotations of group promptops.dev on a Prompt."""
+        full = {f"promptops.dev/{key}": value for key, value in annotations.items()}
+        body = {
+            "apiVersion": PROMPT.api_version,
+            "kind": PROMPT.kind,
+            "metadata": {"name": name, "namespace": self.namespace, "annotations": full},
+        }
+        await self.api.apply(PROMPT, body, manager="annotator")
+
+    # --- looking
+
+    async def get(self, kind: Kind, name: str) -> Manifest:
+        """Read an object."""
+        return await self.api.get(kind, self.namespace, name)
+
+    async def status(self, name: str = "greeting") -> dict[str, Any]:
+        """Return the status of a Prompt."""
+        return (await self.get(PROMPT, name)).get("status") or {}
+
+    async def condition(self, kind: str, name: str = "greeting") -> dict[str, Any]:
+        """Return a condition of a Prompt, empty without it."""
+        conditions = (await self.status(name)).get("conditions") or []
+        return next((condition for condition in conditions if condition["type"] == kind), {})
+
+    async def config_map(self, name: str = "prompt-greeting") -> Manifest | None:
+        """Return a ConfigMap, None when there is none."""
+        try:
+            return await self.get(CONFIG_MAP, name)
+        except NotFound:
+            return None
+
+    async def served(self, name: str = "prompt-greeting") -> str:
+        """Return the version a ConfigMap serves, empty without one."""
+        config_map = await self.config_map(name)
+        return (config_map or {}).get("data", {}).get("version", "")
+
+    async def records(self, decision: str = "") -> list[Manifest]:
+        """Return the PromptRollbacks, oldest first, of one decision if given."""
+        found = [record async for record in self.api.list(PROMPT_ROLLBACK, namespace=self.namespace)]
+        found.sort(key=lambda record: (record["metadata"]["creationTimestamp"], record["metadata"]["name"]))
+        return [record for record in found if not decision or record["spec"].get("decision") == decision]
+
+    async def until(self, what: Callable[[], Awaitable[T] | T], *, seconds: float = DEADLINE) -> T:
+        """Poll until `what` returns something true, and return it; fail after the deadline with the last answer."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            found = what()
+            answer = await found if inspect.isawaitable(found) else found
+            if answer:
+                return answer
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"not within {seconds} s: {inspect.getsource(what).strip()} (last: {answer!r})")
+            await asyncio.sleep(0.02)
+
+    async def until_served(self, version: str, name: str = "greeting") -> None:
+        """Wait until the ConfigMap and the status say that this version is active."""
+        await self.until(lambda: self._serves(version, name))
+
+    async def _serves(self, version: str, name: str) -> bool:
+        active = (await self.status(name)).get("activeVersion")
+        return (await self.served(f"prompt-{name}")) == version == active
+
+    async def wipe_status(self, name: str = "greeting") -> None:
+        """Delete the whole status of a Prompt, as a restore without status does."""
+        await self.api.json_patch(
+            PROMPT, self.namespace, name, [{"op": "remove", "path": "/status"}], subresource="status"
+        )
+
+
+@contextlib.asynccontextmanager
+async def operated(kubeconfig: Path, namespace: str, **settings: Any) -> AsyncIterator[Operated]:
+    """Yield an operator that looks after one namespace; not started yet."""
+    chosen = Settings(
+        kubeconfig=str(kubeconfig),
+        namespaces=(namespace,),
+        tick=timedelta(hours=1),  # ticks are made by hand
+        health_address="",
+        metrics_address="",
+        **settings,
+    )
+    clock = ShiftedClock()
+    access = credentials.load(str(kubeconfig))
+    async with ApiCluster(access, Telemetry(), SystemClock(), version="test") as api:
+        one = Operated(api, namespace, ScriptedMetrics(namespace=namespace), clock, chosen)
+        try:
+            yield one
+        finally:
+            await one.stop()
