@@ -63,7 +63,7 @@ class ScriptedMetrics:
     queries: list[str] = field(default_factory=list)
     namespace: str = ""
 
-    async def query(self, promql: str, at: datetime) -> Sequence[Sample]:
+    async def query(self, promql: str, at: datetime) -> Sequence[Sample]:  # noqa: ARG002  the port's shape
         """Answer from `traffic`; anything but requests and errors has no series."""
         self.queries.append(promql)
         if self.failing:
@@ -242,12 +242,11 @@ class Operated:
         found.sort(key=lambda record: (record["metadata"]["creationTimestamp"], record["metadata"]["name"]))
         return [record for record in found if not decision or record["spec"].get("decision") == decision]
 
-    async def until(self, what: Callable[[], Awaitable[T] | T], *, seconds: float = DEADLINE) -> T:
+    async def until(self, what: Callable[[], Awaitable[T]], *, seconds: float = DEADLINE) -> T:
         """Poll until `what` returns something true, and return it; fail after the deadline with the last answer."""
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
-            found = what()
-            answer = await found if inspect.isawaitable(found) else found
+            answer = await what()
             if answer:
                 return answer
             if asyncio.get_running_loop().time() > deadline:

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.cluster.operating import Operated, operated
 
 from prompt_operator.ports import PROMPT_ROLLBACK
-from tests.cluster.operating import Operated, operated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -71,6 +71,6 @@ async def test_recovery_is_judged_after_its_window(operator: Operated) -> None:
     name = record["metadata"]["name"]
 
     async def outcome() -> str:
-        return (await operator.get(PROMPT_ROLLBACK, name)).get("status", {}).get("outcome", "")
+        return str((await operator.get(PROMPT_ROLLBACK, name)).get("status", {}).get("outcome", ""))
 
     assert await operator.until(outcome) == "Recovered"
