@@ -47,9 +47,9 @@ def project(facts: Facts, version: str, content_hash: str, mode: str, now: datet
         return Projection(before, blocked=_conflict(facts))
     if (not version and mode == wire.MODE_ACTIVE) or (observed is not None and observed.deleting):
         return Projection(before)
-    if facts.prompt.spec.suspend and before is not None and _mode_of(before) == mode:
-        return Projection(before)  # whoever suspended it may have edited the ConfigMap by hand, on purpose
     want = Served(version, content_hash if version else "", mode)
+    if facts.prompt.spec.suspend and before is not None and _same_identity(before, want, facts):
+        return Projection(before)  # whoever suspended it may have edited the ConfigMap by hand, on purpose
     want = Served(want.version, want.content_hash, mode, _revision(facts, want, now))
     if observed is not None and _stands(observed, want, facts.prompt.metadata.uid):
         return Projection(_status(facts, want, before, now), _strays(facts))
@@ -138,10 +138,6 @@ def _same_identity(before: ProjectionStatus, want: Served, facts: Facts) -> bool
         and before.config_map == config_map_name(facts)
         and facts.prompt.status.active_version in (None, want.version)
     )
-
-
-def _mode_of(before: ProjectionStatus) -> str:
-    return wire.MODE_ACTIVE if before.content_hash else wire.MODE_FALLBACK
 
 
 def _status(facts: Facts, want: Served, before: ProjectionStatus | None, now: datetime) -> ProjectionStatus:

@@ -17,7 +17,7 @@ from prompt_operator.core.conditions import Wanted, transition
 from prompt_operator.core.plan import ApplyConfigMap, Effect, Plan, Tell, WriteStatus
 from prompt_operator.core.project import Projection, project, too_large
 from prompt_operator.core.reasons import Reason
-from prompt_operator.core.rollback import Turn, consider
+from prompt_operator.core.rollback import Turn, consider, pending_request
 from prompt_operator.core.situation import Situation
 from prompt_operator.core.standing import (
     RETRY_ANNOTATION,
@@ -32,11 +32,13 @@ from prompt_operator.core.unimplemented import PROMPT, not_implemented
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from prompt_operator.core.facts import Facts
 
 FROZEN = "Frozen"
+_FOREIGN_EVERY = timedelta(seconds=60)
+"""A foreign ConfigMap is not watched: look again whether it went away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,4 +274,8 @@ def _wake_at(outcome: _Outcome, now: datetime) -> datetime | None:
     if trouble is not None and trouble.reason is Reason.VERSION_MISSING:
         until = situation.missing_until(facts, now)
         instants.append(until if until > now else None)
+    if trouble is not None and trouble.reason is Reason.CONFIG_MAP_CONFLICT:
+        instants.append(now + _FOREIGN_EVERY)
+    if outcome.stand.active != facts.prompt.status.active_version and pending_request(facts) is not None:
+        instants.append(now)  # it is answered once the activation is written
     return min((instant for instant in instants if instant is not None), default=None)

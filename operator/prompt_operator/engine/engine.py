@@ -104,7 +104,7 @@ class Engine:
             keys = self.store.forget(kind, metadata["namespace"], metadata["name"], metadata["uid"])
         else:
             keys = self.store.observe(kind, manifest)
-        if keys:
+        if keys and keys[-1].kind == PROMPT.kind:
             self._changed.setdefault(keys[-1], self._clock.monotonic())
         self.wake(keys)
 
@@ -113,7 +113,7 @@ class Engine:
         for key in keys:
             delay = self._companions.delay(key)
             if delay:
-                self.queue.wake_at(key, self._clock.monotonic() + delay)
+                self.queue.wake_at(key, asyncio.get_running_loop().time() + delay)
             else:
                 self.queue.wake(key)
 
