@@ -64,6 +64,15 @@ class WriteRecordStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ObserveRecord:
+    """Say in a judged PromptRollback's status that its newest generation (a release) was seen; all else stays."""
+
+    name: str
+    resource_version: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Publish an Event about the Prompt, or about the PromptRollback named `rollback`."""
 
@@ -75,7 +84,14 @@ class Tell:
 
 
 Effect: TypeAlias = (
-    WriteStatus | ApplyConfigMap | RemoveKeys | DeleteConfigMap | CreateRecord | WriteRecordStatus | Tell
+    WriteStatus
+    | ApplyConfigMap
+    | RemoveKeys
+    | DeleteConfigMap
+    | CreateRecord
+    | WriteRecordStatus
+    | ObserveRecord
+    | Tell
 )
 
 

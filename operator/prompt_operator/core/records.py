@@ -10,7 +10,7 @@ from prompt_operator.api.common import API_VERSION, rfc3339
 from prompt_operator.api.promptrollback import PromptRollbackStatus
 from prompt_operator.core.conditions import Wanted, transition
 from prompt_operator.core.evidence import evidence_of
-from prompt_operator.core.plan import CreateRecord, Effect, Tell, WriteRecordStatus
+from prompt_operator.core.plan import CreateRecord, Effect, ObserveRecord, Tell, WriteRecordStatus
 from prompt_operator.core.reasons import ConditionType, Objection, Reason
 from prompt_operator.core.rollback import Refused, RefusedRequest, decision_id, shortened
 from prompt_operator.core.rules.judgement import Verdict
@@ -191,9 +191,11 @@ def _reading(facts: Facts, rule: str) -> RuleReading | None:
 
 
 def _status(facts: Facts, record: RollbackRecord, answer: RollbackRecord, now: datetime) -> Iterator[Effect]:
-    outcome = _outcome(facts, answer, now) if not record.outcome else None
-    if outcome is None:
+    if record.outcome:
+        if record.seen[0] != str(record.generation):
+            yield ObserveRecord(record.name, record.resource_version, record.generation)
         return
+    outcome = _outcome(facts, answer, now)
     wanted = tuple(_wanted(answer, outcome))
     final = outcome.reason.value if outcome.final else None
     seen = (str(record.generation), final or "", *(f"{c.type}={c.status}/{c.reason}" for c in _sorted(wanted)))

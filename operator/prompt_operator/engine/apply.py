@@ -11,6 +11,7 @@ from prompt_operator.core.plan import (
     CreateRecord,
     DeleteConfigMap,
     Effect,
+    ObserveRecord,
     RemoveKeys,
     Tell,
     WriteRecordStatus,
@@ -85,6 +86,8 @@ class Applier:
                 await self._create_record(dict(manifest))
             case WriteRecordStatus(name, resource_version, status):
                 await self.write_status(PROMPT_ROLLBACK, Name(namespace, name), status, resource_version)
+            case ObserveRecord():
+                await self._observe_record(namespace, effect)
             case Tell():
                 self.events.publish(self._happening(prompt, effect))
             case WriteStatus():
@@ -108,6 +111,16 @@ class Applier:
         answer = await self.cluster.json_patch(CONFIG_MAP, namespace, name, [test, *removals])
         self._seen_config_map(answer)
         self.telemetry.tampering_healed.labels("remove").inc()
+
+    async def _observe_record(self, namespace: str, effect: ObserveRecord) -> None:
+        operations = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": effect.resource_version},
+            {"op": "replace", "path": "/status/observedGeneration", "value": effect.generation},
+        ]
+        answer = await self.cluster.json_patch(
+            PROMPT_ROLLBACK, namespace, effect.name, operations, subresource="status"
+        )
+        self.store.observe(PROMPT_ROLLBACK, answer)
 
     async def _create_record(self, manifest: Manifest) -> None:
         answer = await self.cluster.create(PROMPT_ROLLBACK, manifest)
