@@ -8,6 +8,7 @@ projected first.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.promptstatus import Decision, HandledRequest, PromptStatus
@@ -32,7 +33,7 @@ from prompt_operator.core.unimplemented import PROMPT, not_implemented
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from prompt_operator.core.facts import Facts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from prompt_operator.api.common import API_VERSION
 from prompt_operator.core.plan import (
@@ -113,7 +113,7 @@ class Applier:
         self.telemetry.tampering_healed.labels("remove").inc()
 
     async def _observe_record(self, namespace: str, effect: ObserveRecord) -> None:
-        operations = [
+        operations: list[dict[str, Any]] = [
             {"op": "test", "path": "/metadata/resourceVersion", "value": effect.resource_version},
             {"op": "replace", "path": "/status/observedGeneration", "value": effect.generation},
         ]
