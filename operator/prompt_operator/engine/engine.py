@@ -19,7 +19,7 @@ from prompt_operator.engine.gather import Surroundings, gather, read_content
 from prompt_operator.engine.queue import Queue
 from prompt_operator.engine.ruleclock import RuleClock
 from prompt_operator.engine.store import Key, Name, Store
-from prompt_operator.ports import PROMPT, PROMPT_VERSION, Conflict, GiveUp, Retry
+from prompt_operator.ports import EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_VERSION, Conflict, GiveUp, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -118,8 +118,9 @@ class Engine:
                 self.queue.wake(key)
 
     def wake_all(self) -> None:
-        """Have every prompt looked at again: the operator-wide mode changed."""
-        self.wake(Key(PROMPT.kind, *name) for name in self.store.prompts)
+        """Have everything looked at again: the operator-wide mode changed."""
+        for kind in (PROMPT, PROMPT_VERSION, PROMPT_POLICY, EXPERIMENT):
+            self.wake([Key(kind.kind, *name) for name, _ in self.store.names(kind)])
 
     def _wake_prompt(self, name: Name) -> None:
         self.queue.wake(Key(PROMPT.kind, *name))
