@@ -40,6 +40,14 @@ class NotFound(GiveUp):
     """The object does not exist (404)."""
 
 
+class UnknownKind(NotFound):
+    """The server does not serve this kind at all (404 without a Status): its CRD is missing."""
+
+
+class Forbidden(GiveUp):
+    """The user may not do this (403): a right, a quota or an admission policy stands against it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One resource of the API server: group/version, kind and the plural that stands in its URL."""

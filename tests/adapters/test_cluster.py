@@ -15,7 +15,18 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from prompt_operator.adapters.cluster import ApiCluster, shorten
-from prompt_operator.ports import CONFIG_MAP, PROMPT, Conflict, GiveUp, Kind, NotFound, Retry, Unavailable
+from prompt_operator.ports import (
+    CONFIG_MAP,
+    PROMPT,
+    Conflict,
+    Forbidden,
+    GiveUp,
+    Kind,
+    NotFound,
+    Retry,
+    Unavailable,
+    UnknownKind,
+)
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -245,8 +256,9 @@ async def test_a_list_that_always_expires_ends_as_a_retry() -> None:
     ("answer", "error"),
     [
         (refuses(400, "BadRequest"), GiveUp),
-        (refuses(403, "Forbidden"), GiveUp),
+        (refuses(403, "Forbidden"), Forbidden),
         (refuses(404, "NotFound"), NotFound),
+        (says(404, "404 page not found"), UnknownKind),
         (refuses(405, "MethodNotAllowed"), GiveUp),
         (refuses(409, "Conflict"), Conflict),
         (refuses(410, "Gone"), Retry),

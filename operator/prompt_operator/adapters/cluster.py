@@ -17,7 +17,17 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from prompt_operator.ports import Conflict, GiveUp, Kind, Manifest, NotFound, Retry, Unavailable
+from prompt_operator.ports import (
+    Conflict,
+    Forbidden,
+    GiveUp,
+    Kind,
+    Manifest,
+    NotFound,
+    Retry,
+    Unavailable,
+    UnknownKind,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -124,8 +134,10 @@ def failure(ask: _Ask, answer: _Answer) -> Retry | GiveUp:  # noqa: PLR0911  a t
     """Translate an answer of the API server into what to do about it: the one place that knows the codes."""
     text = f"{ask}: {answer.status} {answer.reason}: {shorten(answer.message)}"
     match answer.status:
+        case 403:
+            return Forbidden(text)
         case 404:
-            return NotFound(text)
+            return NotFound(text) if answer.reason else UnknownKind(text)
         case 409 if answer.reason == "AlreadyExists":
             return _AlreadyExists(text)
         case 409:
@@ -158,7 +170,8 @@ class ApiCluster:
         access: server, TLS and token, as `credentials.load` gives them.
         telemetry: where requests are counted by verb and code.
         clock: for durations and for the difference to the server's clock.
-        version: the operator's version, for the User-Agent.
+        version: the program's version, for the User-Agent.
+        program: its name: in the User-Agent, and the field manager of creates and patches.
         timeout: seconds for one whole request.
         connect: seconds of it for a new connection.
         writes: how many writes may be in flight; more than 16 only makes each slower (measured on a real server).
@@ -171,12 +184,14 @@ class ApiCluster:
         clock: Clock,
         *,
         version: str,
+        program: str = "prompt-operator",
         timeout: float = 30.0,
         connect: float = 5.0,
         writes: int = 16,
     ) -> None:
         self._access, self._telemetry, self._clock = access, telemetry, clock
-        self._user_agent = f"prompt-operator/{version}"
+        self._user_agent = f"{program}/{version}"
+        self._fields = {"fieldManager": program, "fieldValidation": "Strict"}
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=connect)
         self._writes = asyncio.Semaphore(writes)
         self._session: aiohttp.ClientSession | None = None
@@ -241,8 +256,8 @@ class ApiCluster:
 
     async def create(self, kind: Kind, body: Manifest) -> Manifest | None:
         """Create an object that must not exist yet; None when it exists already (409 AlreadyExists)."""
-        query = {"fieldManager": "prompt-operator", "fieldValidation": "Strict"}
-        ask = _Ask("create", "POST", kind, body["metadata"].get("namespace", ""), query=query, body=body)
+        namespace = body["metadata"].get("namespace", "")
+        ask = _Ask("create", "POST", kind, namespace, query=self._fields, body=body)
         try:
             return await self._write(ask)
         except _AlreadyExists:
@@ -265,10 +280,9 @@ class ApiCluster:
         self, kind: Kind, namespace: str, name: str, operations: Sequence[Mapping[str, Any]], *, subresource: str = ""
     ) -> Manifest:
         """RFC 6902 patch; an operation that does not fit the object as it is now raises Conflict."""
-        query = {"fieldManager": "prompt-operator", "fieldValidation": "Strict"}
         ask = _Ask(
             *("patch", "PATCH", kind, namespace, name, subresource),
-            query=query,
+            query=self._fields,
             body=operations,
             content_type=_JSON_PATCH,
         )
