@@ -46,7 +46,7 @@ class Readings:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The content of the version that is to be projected, read just now."""
+    """The content of a version, read just now."""
 
     version: str
     content_hash: str
@@ -72,7 +72,8 @@ class Facts:
     stray_config_maps: tuple[ObservedConfigMap, ...]
     """ConfigMaps of ours for this prompt under a name that is no longer wanted."""
     readings: Readings | None
-    content: Content | None
+    contents: Mapping[str, Content]
+    """What was read for this decision, by version; usually nothing has to be."""
     operator_mode: str
     """Active, Fallback or Frozen: the operator-wide switch."""
     fresh_for: timedelta

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from prompt_operator.core.facts import Facts
+    from prompt_operator.core.facts import Content, Facts
     from prompt_operator.core.projection import ObservedConfigMap
 
 
@@ -62,32 +62,50 @@ def config_map_name(facts: Facts) -> str:
     return (delivery and delivery.config_map_name) or f"prompt-{facts.prompt.metadata.name}"
 
 
-def too_large(facts: Facts, version: str) -> Blocked | None:
-    """Say that the content that was read for this version does not fit; None when it does or was not read."""
-    content = facts.content
-    if content is None or content.version != version:
+def unfit(facts: Facts, version: str) -> Blocked | None:
+    """Say why the content that was read for this version cannot be projected; None when it can or was not read."""
+    content, record = facts.contents.get(version), facts.versions.get(version)
+    if content is None:
         return None
-    served = Served(version, content.content_hash, wire.MODE_ACTIVE, 2**53 - 1)
+    if record is not None and record.content_hash != content.content_hash:
+        return _changed(facts, version)
+    return _too_large(facts, content)
+
+
+def _too_large(facts: Facts, content: Content) -> Blocked | None:
+    served = Served(content.version, content.content_hash, wire.MODE_ACTIVE, 2**53 - 1)
     bytes_ = size(render(_owner(facts), config_map_name(facts), served, content.entry))
     if bytes_ <= wire.MAX_BYTES:
         return None
     return Blocked(
         Reason.TOO_LARGE,
-        f"{version} would take {bytes_} bytes in its ConfigMap, at most {wire.MAX_BYTES} are allowed: shorten it",
+        f"{content.version} would take {bytes_} bytes in its ConfigMap, "
+        f"at most {wire.MAX_BYTES} are allowed: shorten it",
     )
 
 
 def _write(facts: Facts, want: Served, now: datetime) -> Projection:
-    before, content = facts.prompt.status.projection, facts.content
-    if want.mode == wire.MODE_ACTIVE and (content is None or content.version != want.version):
-        return Projection(before, read_content_of=want.version)
+    before, content = facts.prompt.status.projection, facts.contents.get(want.version)
     if not facts.config_map_known:
         return Projection(before, read_content_of=want.version or "-")
-    if want.mode == wire.MODE_ACTIVE and content is not None and content.content_hash != want.content_hash:
-        return Projection(before, blocked=_changed(facts, want))
+    if want.mode == wire.MODE_ACTIVE:
+        if content is None and want.version in facts.versions:
+            return Projection(before, read_content_of=want.version)
+        trouble = _unprojectable(facts, want, content)
+        if trouble is not None:
+            return Projection(before if facts.config_map is not None else None, blocked=trouble)
     entry = content.entry if content and want.mode == wire.MODE_ACTIVE else None
     manifest = render(_owner(facts), config_map_name(facts), want, entry)
     return Projection(_status(facts, want, None, now), (*_effects(facts, manifest, want), *_strays(facts)))
+
+
+def _unprojectable(facts: Facts, want: Served, content: Content | None) -> Blocked | None:
+    if content is None:
+        name = f"{facts.prompt.metadata.name}-{want.version}"
+        return Blocked(Reason.VERSION_MISSING, f"PromptVersion {name} does not exist: its ConfigMap cannot be written")
+    if content.content_hash != want.content_hash:
+        return _changed(facts, want.version)
+    return _too_large(facts, content)
 
 
 def _effects(facts: Facts, manifest: Mapping[str, Any], want: Served) -> tuple[Effect, ...]:
@@ -168,8 +186,8 @@ def _conflict(facts: Facts) -> Blocked:
     )
 
 
-def _changed(facts: Facts, want: Served) -> Blocked:
-    name = f"{facts.prompt.metadata.name}-{want.version}"
+def _changed(facts: Facts, version: str) -> Blocked:
+    name = f"{facts.prompt.metadata.name}-{version}"
     return Blocked(
         Reason.HASH_MISMATCH, f"{name} has not the content it had when it was activated: the ConfigMap stays as it was"
     )

@@ -16,17 +16,16 @@ from prompt_operator.core import health, records, situation
 from prompt_operator.core.activation import activated, held_of, override_of, rollbacks_of, rolled_back
 from prompt_operator.core.conditions import Wanted, transition
 from prompt_operator.core.plan import ApplyConfigMap, Effect, Plan, Tell, WriteStatus
-from prompt_operator.core.project import Projection, project, too_large
+from prompt_operator.core.project import Projection, project, unfit
 from prompt_operator.core.reasons import Reason
 from prompt_operator.core.rollback import Turn, consider, pending_request
 from prompt_operator.core.situation import Situation
 from prompt_operator.core.standing import (
-    RETRY_ANNOTATION,
     Blocked,
     Standing,
     current_holds,
     policy_missing,
-    retry_instant,
+    retry,
     standing,
 )
 from prompt_operator.core.unimplemented import PROMPT, not_implemented
@@ -102,10 +101,12 @@ def effective_mode(facts: Facts) -> str:
 
 def _decide(facts: Facts, now: datetime) -> _Outcome:
     mode, stand = effective_mode(facts), standing(facts, now)
-    large = too_large(facts, stand.active) if stand.active != facts.prompt.status.active_version else None
-    if large is not None:
-        stand = Standing(facts.prompt.status.active_version or "", large, stand.holds)
+    trouble = unfit(facts, stand.active) if stand.active != facts.prompt.status.active_version else None
+    if trouble is not None:
+        stand = Standing(facts.prompt.status.active_version or "", trouble, stand.holds)
     turn = consider(facts, stand, mode, now)
+    if turn.decision is not None and unfit(facts, turn.decision.to_version or "") is not None:
+        turn = Turn()  # the target was changed while it was read: the watch tells soon, then another one is chosen
     status = _booked(facts, stand, turn.decision, now)
     if turn.decision is not None:
         stand = _after_decision(facts, status, turn.decision, now)
@@ -117,8 +118,7 @@ def _decide(facts: Facts, now: datetime) -> _Outcome:
 def _after_decision(facts: Facts, status: PromptStatus, decision: Decision, now: datetime) -> Standing:
     decided = replace(facts, prompt=facts.prompt.model_copy(update={"status": status}))
     holds = current_holds(decided, now)
-    desired = facts.prompt.spec.version
-    return Standing(decision.to_version or "", standing(decided, now).blocked if desired in holds else None, holds)
+    return Standing(decision.to_version or "", standing(decided, now).blocked, holds)
 
 
 def _booked(facts: Facts, stand: Standing, decision: Decision | None, now: datetime) -> PromptStatus:
@@ -207,8 +207,9 @@ def _first_trouble(outcome: _Outcome) -> Blocked | None:
 def _handled(facts: Facts, now: datetime) -> tuple[HandledRequest, ...]:
     annotations = facts.prompt.metadata.annotations
     handled = []
-    if retry_instant(facts, now) is not None:
-        handled.append(HandledRequest(verb="Retry", value=annotations[RETRY_ANNOTATION]))
+    retried = retry(facts, now)
+    if retried:
+        handled.append(HandledRequest(verb="Retry", value=retried))
     if annotations.get(health.REVIEWED_ANNOTATION):
         handled.append(HandledRequest(verb="Review", value=annotations[health.REVIEWED_ANNOTATION][:63]))
     return tuple(handled)
@@ -218,6 +219,7 @@ def _effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:
     """Yield the effects in their order: a decision before anything moves, Events last."""
     _facts, before, after = outcome.facts, outcome.facts.prompt.status, _status(outcome, now)
     if outcome.turn.decision is not None:
+        yield from _record(outcome.facts, before.decision)  # a crash may have left it out, and status forgets it now
         yield WriteStatus(after.model_copy(update={"projection": before.projection}))
     yield from outcome.projection.effects
     yield from _record_effects(outcome, now)
@@ -227,14 +229,18 @@ def _effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:
 
 
 def _record_effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:
-    facts, decision = outcome.facts, outcome.status.decision
-    record = records.record_of_decision(facts, decision) if decision is not None else None
-    if record is not None:
-        yield record
+    facts = outcome.facts
+    yield from _record(facts, outcome.status.decision)
     yield from records.records_of_refusals(facts, outcome.turn.refused, now)
     if outcome.turn.refused_request is not None:
         yield from records.record_of_refused_request(facts, outcome.turn.refused_request, now)
     yield from records.statuses(facts, now)
+
+
+def _record(facts: Facts, decision: Decision | None) -> Iterator[Effect]:
+    record = records.record_of_decision(facts, decision) if decision is not None else None
+    if record is not None:
+        yield record
 
 
 def _told(outcome: _Outcome, after: PromptStatus) -> Iterator[Effect]:

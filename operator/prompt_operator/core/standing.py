@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prompt_operator.core.facts import Facts
 
 RETRY_ANNOTATION = "promptops.dev/retryAt"
+LONGEST_TIME = 63
 FUTURE_TOLERANCE = timedelta(seconds=30)
 
 
@@ -59,18 +60,26 @@ def standing(facts: Facts, now: datetime) -> Standing:
 def current_holds(facts: Facts, now: datetime) -> dict[str, Hold]:
     """Return the holds in force: records, the decision not recorded yet, less what a person retried."""
     status = facts.prompt.status
-    return holds_of(facts.records, status.decision, status.held, retry_instant(facts, now))
+    return holds_of(facts.records, status.decision, status.held, _instant(retry(facts, now)))
 
 
-def retry_instant(facts: Facts, now: datetime) -> datetime | None:
-    """Return the instant of the retry annotation; None without one, or when it is malformed or in the future."""
+def retry(facts: Facts, now: datetime) -> str:
+    """Return the newest retry as it was written, also when its annotation was removed since; empty without one.
+
+    One that is malformed or in the future is none.
+    """
+    written = [each.value for each in facts.prompt.status.handled_requests if each.verb == "Retry"]
+    written.append(facts.prompt.metadata.annotations.get(RETRY_ANNOTATION, ""))
+    instants = {text: instant for text in written if (instant := _instant(text)) and instant <= now + FUTURE_TOLERANCE}
+    return max(instants, key=lambda text: instants[text], default="")
+
+
+def _instant(text: str) -> datetime | None:
     try:
-        instant = datetime.fromisoformat(facts.prompt.metadata.annotations[RETRY_ANNOTATION])
-    except (KeyError, ValueError):
+        instant = datetime.fromisoformat(text) if len(text) <= LONGEST_TIME else None
+    except ValueError:
         return None
-    if instant.tzinfo is None or instant > now + FUTURE_TOLERANCE:
-        return None
-    return instant
+    return instant if instant is not None and instant.tzinfo else None
 
 
 def target_from(facts: Facts, active: str, holds: Mapping[str, Hold]) -> Choice:

@@ -147,8 +147,8 @@ class Engine:
             raise GiveUp(
                 f"{key}: written under another CRD than this release's ({error.error_count()} problems)"
             ) from error
-        facts, plan = await self._decided(facts)
         try:
+            facts, plan = await self._decided(facts)
             await self._applier.apply(facts.prompt, plan.effects)
         except (Retry, GiveUp) as error:
             await self._tell_trouble(key, facts, error)
@@ -158,13 +158,15 @@ class Engine:
 
     async def _decided(self, facts: Facts) -> tuple[Facts, Plan]:
         plan = reconcile(facts, self._clock.now())
-        if plan.read_content_of:
+        asked: set[str] = set()
+        while plan.read_content_of:  # a second time when what was read cannot be projected
+            if plan.read_content_of in asked:
+                raise Conflict(
+                    f"PromptVersion {facts.prompt.metadata.name}-{plan.read_content_of} went away while it was read"
+                )
+            asked.add(plan.read_content_of)
             facts = await read_content(self._cluster, facts, plan.read_content_of)
             plan = reconcile(facts, self._clock.now())
-        if plan.read_content_of:
-            raise Conflict(
-                f"PromptVersion {facts.prompt.metadata.name}-{plan.read_content_of} went away while it was read"
-            )
         return facts, plan
 
     def _done(self, key: Key, name: Name, facts: Facts, plan: Plan) -> None:

@@ -48,7 +48,7 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
         config_map_known=False,
         stray_config_maps=(),
         readings=readings,
-        content=None,
+        contents={},
         operator_mode=around.operator_mode,
         fresh_for=around.fresh_for,
         desired_by=record.desired_by,
@@ -62,7 +62,7 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
 async def read_content(cluster: Cluster, facts: Facts, version: str) -> Facts:
     """Read the version's content, and the ConfigMap where the store has none: a foreign one may stand there."""
     content, facts = await asyncio.gather(_content(cluster, facts, version), _config_map(cluster, facts))
-    return replace(facts, content=content)
+    return facts if content is None else replace(facts, contents={**facts.contents, version: content})
 
 
 async def _content(cluster: Cluster, facts: Facts, version: str) -> Content | None:

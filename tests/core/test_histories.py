@@ -1,0 +1,251 @@
+"""Random histories of one prompt, with crashes between any two effects: what must hold whatever happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from tests.core.builders import V1, V2, V3, a_reading, a_record_manifest, a_version_manifest, readings
+from tests.core.world import CONFIG_MAP, World
+
+from prompt_operator.api.common import rfc3339
+from prompt_operator.core import versions
+from prompt_operator.core.plan import ApplyConfigMap, CreateRecord, WriteStatus
+from prompt_operator.core.rules.streak import State
+
+if TYPE_CHECKING:
+    from prompt_operator.core.plan import Effect
+
+COOLDOWN, DAY, PER_DAY = timedelta(minutes=15), timedelta(hours=24), 3
+ANY_VERSION = st.sampled_from((V1, V2, V3))
+
+
+@dataclass
+class Ledger:
+    """What the test itself remembers; the operator's memory is only what stands in the world."""
+
+    switched: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
+    """Decision id -> when, and whether a rule decided it."""
+    held: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    """Decision id -> the version it rejected, and when."""
+
+    def versions(self) -> set[str]:
+        """Return what must not become active."""
+        return {version for version, _ in self.held.values()}
+
+
+@dataclass
+class Watched(World):
+    """A world that checks each write as it is made."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def perform(self, effect: Effect) -> None:
+        """Check what an effect does before it is done."""
+        if isinstance(effect, WriteStatus):
+            self._check_status(effect)
+        if isinstance(effect, ApplyConfigMap):
+            assert effect.manifest["metadata"]["name"] == CONFIG_MAP
+            self._check_content(effect.manifest["data"].get("version", ""))
+        if isinstance(effect, CreateRecord):
+            name = effect.manifest["metadata"]["name"]
+            executed = effect.manifest["spec"]["decision"] == "Executed"
+            assert not executed or name in self.ledger.switched, "a record of something that was not decided"
+        super().perform(effect)
+
+    def _check_content(self, version: str) -> None:
+        if version and version != self.status.get("activeVersion"):
+            found = versions.record_of(self.versions[version])
+            assert found.problem() is None, "projects a version that must not be served"
+
+    def _check_status(self, effect: WriteStatus) -> None:
+        status = effect.status
+        decision, before = status.decision, self.status.get("decision") or {}
+        if decision is not None and decision.id != before.get("id") and decision.id not in self.ledger.switched:
+            self._check_decision(decision)
+        if status.active_version and status.active_version != self.status.get("activeVersion"):
+            self._check_activation(status.active_version)
+            decided = decision is not None and decision.id != before.get("id")
+            self._check_cause(status.active_version, decided=decided)
+
+    def _check_decision(self, decision: Any) -> None:
+        ledger, automatic = self.ledger, decision.kind == "Rollback"
+        times = [at for at, _ in ledger.switched.values()]
+        if automatic:
+            assert all(decision.at - at >= COOLDOWN for at in times), "two rollbacks within the cooldown"
+            today = sum(by_rule and decision.at - at < DAY for at, by_rule in ledger.switched.values())
+            assert today < PER_DAY, "more automatic rollbacks than a day allows"
+        assert decision.from_version == self.status["activeVersion"]
+        ledger.switched[decision.id] = (decision.at, automatic)
+        ledger.held[decision.id] = (decision.from_version, decision.at)
+
+    def _check_activation(self, version: str) -> None:
+        found = versions.record_of(self.versions[version])
+        assert found.stage != "Draft", "activates a draft"
+        assert found.verified(), "activates content that is not the one first seen"
+        assert version not in self.ledger.versions(), "activates a rejected version"
+
+    def _check_cause(self, version: str, *, decided: bool) -> None:
+        """Nothing moves without a wish, a decision, or a hold on what is wished."""
+        desired = self.spec["version"]
+        known = self.status.get("activeVersion")
+        assert decided or not known or version == desired or desired in self.ledger.versions(), "moved without a cause"
+
+
+class Histories(RuleBasedStateMachine):
+    """People, Git, a fleet that fails, a process that crashes and a clock; the operator looks now and then."""
+
+    @initialize()
+    def start(self) -> None:
+        """Three versions exist, the first one is wanted."""
+        self.world = Watched(versions={name: a_version_manifest(name) for name in (V1, V2, V3)})
+        self.requests = 0
+
+    # --- the operator
+
+    @rule()
+    def look(self) -> None:
+        """One whole look."""
+        self.world.step()
+
+    @rule(effects=st.integers(0, 5))
+    def crash(self, effects: int) -> None:
+        """A look that ends after so many effects; what was in memory is gone."""
+        self.world.step(crash_after=effects)
+        self.world.readings = None
+
+    @rule()
+    def settle(self) -> None:
+        """Left alone, the operator comes to rest, and then the ConfigMap says what status says."""
+        self.world.settle(most=8 + self.requests)  # one request is answered per look
+        status = self.world.status
+        served = self.world.config_maps.get(CONFIG_MAP)
+        if served is not None and status.get("activeVersion") and not self.world.spec.get("suspend"):
+            assert served["data"]["version"] == status["activeVersion"]
+            assert served["data"]["hash"] == status["activeHash"]
+        for decision in self.world.ledger.switched:
+            assert decision in self.world.records, "a decision without a record"
+
+    # --- people and Git
+
+    @rule(version=ANY_VERSION)
+    def git(self, version: str) -> None:
+        """Git names a version."""
+        self.world.want(version)
+
+    @rule(suspend=st.booleans())
+    def suspend(self, suspend: bool) -> None:  # noqa: FBT001  drawn by name
+        """A person suspends or resumes."""
+        self.world.spec = self.world.spec | {"suspend": suspend}
+        self.world.generation += 1
+
+    @rule(from_=ANY_VERSION, to=st.sampled_from(("", V1, V2, V3)))
+    def request(self, from_: str, to: str) -> None:
+        """A person asks for a rollback, perhaps of a version that is not active any more."""
+        self.requests += 1
+        name = f"request-{self.requests}"
+        manifest = a_record_manifest(name, from_=from_, at=self.world.now, trigger="Manual", requestedBy="ada")
+        for member in ("decision", "decidedAt", "contentHash", "toVersion"):
+            del manifest["spec"][member]
+        if to not in ("", from_):
+            manifest["spec"]["toVersion"] = to
+        self.world.records[name] = manifest
+
+    @precondition(lambda self: self.world.executed())
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        """A person lifts one hold."""
+        record = data.draw(st.sampled_from(self.world.executed()))
+        record["spec"]["release"] = {"by": "ada", "reason": "fixed"}
+        record["metadata"]["generation"] += 1
+        self.world.ledger.held.pop(record["metadata"]["name"], None)
+
+    @rule()
+    def retry(self) -> None:
+        """A person lifts every hold that is older than now."""
+        self.world.annotations["promptops.dev/retryAt"] = rfc3339(self.world.now)
+        held = self.world.ledger.held
+        for name in [name for name, (_, since) in held.items() if since < self.world.now]:
+            del held[name]
+
+    @rule()
+    def forget_retry(self) -> None:
+        """A tool that owns the annotations removes the one of the retry."""
+        self.world.annotations.pop("promptops.dev/retryAt", None)
+
+    # --- the fleet
+
+    @rule(fired=st.booleans(), minutes=st.integers(0, 3))
+    def measure(self, fired: bool, minutes: int) -> None:  # noqa: FBT001  drawn by name
+        """The rule clock judges what is active."""
+        active = self.world.status.get("activeVersion")
+        if not active:
+            return
+        self.world.pass_(minutes=minutes)
+        state, errors = (State.FIRING, 100) if fired else (State.NORMAL, 0)
+        activated = self.world.prompt().status.activated_at
+        reading = a_reading(state=state, errors=errors, at=self.world.now)
+        self.world.readings = readings(reading, version=active, activated_at=activated)
+
+    @rule(version=ANY_VERSION, effects=st.integers(0, 6), minutes=st.sampled_from((3, 16, 600)))
+    def release_that_fails(self, version: str, effects: int, minutes: int) -> None:
+        """A release is taken up, then its rules fire; the look that decides may end anywhere."""
+        self.git(version)
+        self.world.settle(most=8 + self.requests)
+        self.world.pass_(minutes=minutes)
+        self.measure(fired=True, minutes=0)
+        self.world.step(crash_after=effects)
+
+    # --- what happens to a cluster
+
+    @precondition(lambda self: self.world.config_maps)
+    @rule(how=st.sampled_from(("edit", "key", "delete", "immutable", "label")))
+    def tamper(self, how: str) -> None:
+        """Somebody writes the ConfigMap, or deletes it."""
+        found = self.world.config_maps.get(CONFIG_MAP)
+        if found is None:
+            return
+        found["metadata"]["resourceVersion"] = self.world.serial()
+        match how:
+            case "edit":
+                found["data"]["prompt.txt"] = "Say what I want."
+            case "key":
+                found["data"]["mine"] = "too"
+            case "delete":
+                del self.world.config_maps[CONFIG_MAP]
+                self.world.applied.pop(CONFIG_MAP, None)
+            case "immutable":
+                found["immutable"] = True
+            case "label":
+                found["metadata"]["annotations"]["promptops.dev/version"] = "9.9.9"
+
+    @rule()
+    def lose_status(self) -> None:
+        """A restore without the status subresource; what was not recorded yet is forgotten with it."""
+        self.world.status = {}
+        for name in [name for name in self.world.ledger.switched if name not in self.world.records]:
+            del self.world.ledger.switched[name]
+            self.world.ledger.held.pop(name, None)
+
+    @rule(version=ANY_VERSION, good=st.booleans())
+    def rewrite(self, version: str, good: bool) -> None:  # noqa: FBT001  drawn by name
+        """The content of a version changes past admission, or is put back; the hash first seen stays in its status."""
+        self.world.versions[version]["spec"] = a_version_manifest(version)["spec"] | ({} if good else {"text": "Ha."})
+
+    @rule(hours=st.sampled_from((0.01, 0.1, 0.3, 5, 23, 25)))
+    def time(self, hours: float) -> None:
+        """Time goes by."""
+        self.world.pass_(seconds=round(hours * 3600))
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=200,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
