@@ -124,8 +124,8 @@ class Store:
     # --- what belongs to a prompt
 
     def versions_of(self, prompt: Name) -> Mapping[str, VersionRecord]:
-        """Return the PromptVersions of a prompt by version."""
-        return self._versions_of.get(prompt, {})
+        """Return the PromptVersions of a prompt by version, as they are now: what comes later does not change it."""
+        return dict(self._versions_of.get(prompt, ()))
 
     def rollbacks_of(self, prompt: Name) -> tuple[RollbackRecord, ...]:
         """Return the PromptRollbacks of a prompt, oldest first."""
