@@ -109,9 +109,10 @@ class RuleClock:
             return
         known.baseline = baseline
         if known.policy != policy:
-            current = {rule.name: rule for rule in policy.rules}
+            kept = {rule.name for rule in known.policy.rules if rule in policy.rules}
             known.policy = policy
-            known.readings = {n: r for n, r in known.readings.items() if current.get(n) == r.rule}
+            known.readings = {name: reading for name, reading in known.readings.items() if name in kept}
+            known.restored = {name: old for name, old in known.restored.items() if name in kept}
 
     def forget(self, name: Name) -> None:
         """Judge this prompt no longer."""

@@ -1,0 +1,286 @@
+"""The rule clock: how many queries, what it keeps, when it wakes. Time is set by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.core.builders import NAMESPACE, PROMPT, T0, V1, V2, a_policy, after
+from tests.engine.world import NATIVE, Metrics
+
+from prompt_operator.api.promptstatus import RuleStatus
+from prompt_operator.core.rules.streak import State
+from prompt_operator.engine.ruleclock import RuleClock
+from prompt_operator.engine.store import Name
+from prompt_operator.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from prompt_operator.core.facts import RuleReading
+    from prompt_operator.core.policy import Effective
+
+NAME = Name(NAMESPACE, PROMPT)
+OTHER = Name(NAMESPACE, "farewell")
+RULE, LATENCY = "critical-error-rate", "stuck-latency"
+HEALTHY, FAILING, FEW = (1000.0, 0.0), (1000.0, 500.0), (5.0, 5.0)
+
+
+class Bench:
+    """A rule clock with a clock that is set by hand, and the prompts it woke."""
+
+    def __init__(self, *, metrics: bool = True) -> None:
+        self.metrics, self.woken = Metrics({V1: HEALTHY, V2: FAILING}), list[Name]()
+        self.at = T0
+        self.rules = RuleClock(
+            self.metrics if metrics else None, {"native": NATIVE}, self, wake=self.woken.append, telemetry=Telemetry()
+        )
+
+    def now(self) -> datetime:
+        """Return the instant that was set."""
+        return self.at
+
+    def monotonic(self) -> float:
+        """Return the same in seconds."""
+        return (self.at - T0).total_seconds()
+
+    def watch(self, version: str = V2, *, name: Name = NAME, policy: Effective | None = None, **rules: State) -> None:
+        """Watch a version activated at T0; `rules` are the states that status remembers since then."""
+        remembered = tuple(RuleStatus(name=n.replace("_", "-"), state=s.value, since=T0) for n, s in rules.items())
+        self.rules.watch(name, version, T0, policy or a_policy(), {}, remembered)
+
+    def tick(self, **span: float) -> list[Name]:
+        """Let time pass, tick, and return who was woken."""
+        self.at += timedelta(**span)
+        self.woken.clear()
+        asyncio.run(self.rules.tick())
+        return list(self.woken)
+
+    def reading(self, rule: str = RULE) -> RuleReading:
+        """Return what is known of a rule."""
+        readings = self.rules.readings(NAME)
+        assert readings is not None
+        return next(each for each in readings.rules if each.rule.name == rule)
+
+
+def test_prompts_under_one_policy_share_their_queries() -> None:
+    """A second prompt with the same rules costs no further query."""
+    one, two = Bench(), Bench()
+    one.watch()
+    two.watch()
+    two.watch(name=OTHER)
+    one.tick(minutes=3)
+    two.tick(minutes=3)
+    assert len(one.metrics.queries) == len(two.metrics.queries) > 0
+
+
+def test_one_query_per_quantity_and_window() -> None:
+    """The built-in rules need each quantity over each window once, never twice."""
+    bench = Bench()
+    bench.watch()
+    bench.tick(minutes=3)
+    assert len(set(bench.metrics.queries)) == len(bench.metrics.queries)
+    windows = Counter(query.rpartition("[")[2] for query in bench.metrics.queries)
+    assert max(windows.values()) <= 15
+
+
+def test_a_rule_of_ones_own_adds_only_its_window() -> None:
+    """One rule with another window is two queries more: the errors, and the requests that prove their absence."""
+    plain, more = Bench(), Bench()
+    plain.watch()
+    own = a_policy(rules=[{"name": "own", "condition": "error_rate > 50%", "window": "30m"}])
+    more.watch(policy=own)
+    plain.tick(minutes=3)
+    more.tick(minutes=3)
+    assert len(more.metrics.queries) == len(plain.metrics.queries) + 2
+
+
+def test_nothing_watched_nothing_asked() -> None:
+    """Without prompts there are no queries."""
+    bench = Bench()
+    bench.tick(minutes=3)
+    assert bench.metrics.queries == []
+
+
+@pytest.mark.parametrize(("seconds", "judged"), [(119, False), (120, True)])
+def test_nothing_is_judged_within_the_initial_delay(seconds: int, judged: bool) -> None:  # noqa: FBT001  a factor
+    """Pods may still serve the version before: judging begins exactly `initialDelay` after the activation."""
+    bench = Bench()
+    bench.watch()
+    bench.tick(seconds=seconds)
+    assert (bench.rules.readings(NAME) is not None) is judged
+
+
+def test_a_rule_fires_and_wakes_its_prompt() -> None:
+    """A breach without a hold fires at the first look at it, and the prompt is woken."""
+    bench = Bench()
+    bench.watch()
+    assert NAME in bench.tick(minutes=3)
+    assert bench.reading().streak.state is State.FIRING
+    assert bench.reading().rollback.verdict == "True"
+
+
+def test_nothing_new_wakes_nobody() -> None:
+    """A healthy version is news once, and then no more."""
+    bench = Bench()
+    bench.watch(V1)
+    bench.tick(minutes=3)
+    assert bench.tick(seconds=15) == []
+    assert bench.tick(seconds=15) == []
+
+
+def test_a_firing_rule_that_asks_for_a_rollback_wakes_at_every_tick() -> None:
+    """A guard may object now and not at the next tick, so the prompt is asked again."""
+    bench = Bench()
+    bench.watch()
+    bench.tick(minutes=3)
+    assert NAME in bench.tick(seconds=15)
+
+
+@pytest.mark.parametrize("state", [State.FIRING, State.PENDING], ids=str)
+def test_a_restart_keeps_the_state_of_a_rule(state: State) -> None:
+    """What status remembers goes on from when it began: neither a second firing nor a second hold."""
+    bench = Bench()
+    bench.watch(critical_error_rate=state)
+    bench.tick(minutes=3)
+    streak = bench.reading().streak
+    assert streak.state is State.FIRING
+    assert streak.active_at == T0
+    assert streak.fired_at == (T0 if state is State.FIRING else after(minutes=3))
+
+
+def test_a_hold_goes_on_after_a_restart() -> None:
+    """A rule with a hold that was Pending for four minutes fires a minute after the restart, not five."""
+    bench = Bench()
+    bench.at = after(minutes=4)
+    bench.watch(runaway_errors=State.PENDING)
+    bench.tick()
+    assert bench.reading("runaway-errors").streak.state is State.PENDING
+    bench.tick(minutes=1)
+    assert bench.reading("runaway-errors").streak.state is State.FIRING
+
+
+def test_a_changed_rule_begins_anew() -> None:
+    """What was remembered of a rule before its condition changed says nothing of the new condition."""
+    bench = Bench()
+    bench.watch(critical_error_rate=State.FIRING)
+    bench.tick(minutes=3)
+    laxer = a_policy(rules=[{"name": RULE, "condition": "error_rate > 20% for 10m", "severity": "Critical"}])
+    bench.watch(policy=laxer)
+    bench.tick(seconds=15)
+    assert bench.reading().streak.state is State.PENDING
+
+
+def test_an_unchanged_rule_keeps_its_streak_when_the_policy_changes() -> None:
+    """Another rule beside it does not restart a hold."""
+    bench = Bench()
+    bench.watch()
+    bench.tick(minutes=3)
+    fired_at = bench.reading().streak.fired_at
+    bench.watch(policy=a_policy(rules=[{"name": "own", "condition": "error_rate > 50%"}]))
+    bench.tick(seconds=15)
+    assert bench.reading().streak.fired_at == fired_at
+
+
+def test_another_activation_begins_anew() -> None:
+    """Streaks belong to one activation of one version."""
+    bench = Bench()
+    bench.watch()
+    bench.tick(minutes=3)
+    bench.rules.watch(NAME, V2, bench.at, a_policy(), {}, ())
+    assert bench.rules.readings(NAME) is None
+
+
+def test_a_failed_query_keeps_the_last_judgement() -> None:
+    """The last answer stands and grows old, so that its age can be objected to; the streak stands still."""
+    bench = Bench()
+    bench.watch()
+    bench.tick(minutes=3)
+    before = bench.reading()
+    bench.metrics.down = True
+    bench.tick(seconds=15)
+    after_ = bench.reading()
+    assert (after_.at, after_.alert, after_.rollback) == (before.at, before.alert, before.rollback)
+    assert after_.streak.state is State.UNKNOWN
+    assert after_.streak.beneath is State.FIRING
+    assert bench.rules.failing_since == bench.at
+
+
+def test_a_failed_query_of_a_rule_never_judged_is_unknown() -> None:
+    """Without any answer so far there is nothing to keep."""
+    bench = Bench()
+    bench.metrics.down = True
+    bench.watch()
+    bench.tick(minutes=3)
+    assert bench.reading().alert.verdict == "Unknown"
+    assert not bench.reading().streak.firing
+
+
+def test_prometheus_that_answers_again_is_noted() -> None:
+    """`failing_since` is None again after a whole answer."""
+    bench = Bench()
+    bench.watch()
+    bench.metrics.down = True
+    bench.tick(minutes=3)
+    bench.metrics.down = False
+    bench.tick(seconds=15)
+    assert bench.rules.failing_since is None
+    assert bench.reading().streak.state is State.FIRING
+
+
+def test_without_a_prometheus_every_rule_is_unknown() -> None:
+    """No metrics at all: readings exist, and say nothing."""
+    bench = Bench(metrics=False)
+    bench.watch()
+    bench.tick(minutes=3)
+    readings = bench.rules.readings(NAME)
+    assert readings is not None
+    assert {each.alert.verdict for each in readings.rules} == {"Unknown"}
+
+
+@pytest.mark.parametrize(("counts", "seen"), [(HEALTHY, True), (FEW, True), ((0.0, 0.0), False), (None, False)])
+def test_traffic_is_seen_by_requests(counts: tuple[float, float] | None, seen: bool) -> None:  # noqa: FBT001
+    """One request of the active version is enough to say that some application serves it."""
+    bench = Bench()
+    bench.metrics.served = {V1: HEALTHY} | ({V2: counts} if counts else {})
+    bench.watch()
+    bench.tick(minutes=3)
+    readings = bench.rules.readings(NAME)
+    assert readings is not None
+    assert readings.traffic is seen
+
+
+def test_too_few_samples_are_unknown() -> None:
+    """Five failures of five requests decide nothing."""
+    bench = Bench()
+    bench.metrics.served = {V2: FEW}
+    bench.watch()
+    bench.tick(minutes=3)
+    assert bench.reading().alert.verdict == "Unknown"
+    assert not bench.reading().streak.firing
+
+
+def test_unknown_is_news_only_after_a_while() -> None:
+    """A short gap wakes nobody; after `unknownAfter` (10m) the prompt is woken to say Unknown."""
+    bench = Bench()
+    bench.watch(V1)
+    bench.tick(minutes=3)
+    bench.metrics.down = True
+    assert bench.tick(minutes=1) == []
+    assert bench.tick(minutes=8) == []
+    assert NAME in bench.tick(minutes=2)
+
+
+def test_forgotten_prompts_are_judged_no_longer() -> None:
+    """After `forget` there are no readings and no queries."""
+    bench = Bench()
+    bench.watch()
+    bench.tick(minutes=3)
+    asked = len(bench.metrics.queries)
+    bench.rules.forget(NAME)
+    bench.tick(seconds=15)
+    assert bench.rules.readings(NAME) is None
+    assert len(bench.metrics.queries) == asked
