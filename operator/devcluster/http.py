@@ -26,6 +26,11 @@ def get_json(url: str, query: Mapping[str, str] | None = None, *, timeout: float
     return json.loads(_send(urllib.request.Request(f"{url}?{urllib.parse.urlencode(query or {})}"), None, timeout))
 
 
+def get_text(url: str, *, timeout: float = _TIMEOUT) -> str:
+    """GET and decode UTF-8; OSError when the server does not answer or answers with an error."""
+    return _send(urllib.request.Request(url), None, timeout).decode()
+
+
 def post(url: str, body: object = None, *, timeout: float = _TIMEOUT) -> bytes:
     """POST `body` as JSON and return the answer; OSError when there is none or it is an error."""
     data = b"" if body is None else json.dumps(body).encode()

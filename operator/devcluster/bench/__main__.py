@@ -1,0 +1,230 @@
+"""`./operator/dev bench`: every figure from the real operator process on a control plane of its own."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from devcluster import tools
+from devcluster.bench import latency, load, table
+from devcluster.bench.api import Api
+from devcluster.bench.audit import AuditLog
+from devcluster.bench.machine import machine
+from devcluster.controlplane import ControlPlane
+from devcluster.demo.report import write
+from devcluster.errors import DevError
+from devcluster.http import get_json
+from devcluster.operatorprocess import OperatorProcess
+from devcluster.paths import REPO
+from devcluster.progress import Progress, Stopwatch
+from devcluster.prometheus import Prometheus
+
+_TICK = 15  # seconds; the operator's default
+_QUIET = 10.0  # seconds without a write, after which the operator counts as idle
+_CALM_DEADLINE = 900.0  # seconds
+_AGENT = "prompt-operator"
+
+METHOD = (
+    "Control plane (etcd without fsync), Prometheus and operator on the same machine, on loopback; tick 15 s.",
+    "Latency: changes one after the other, from before the server-side apply is sent until a watch shows the new",
+    "version in the ConfigMap; the first two changes are not counted.",
+    "Memory, CPU, API requests: the operator's own /metrics at the beginning and the end of the idle time, which",
+    "begins after 10 s without a write. The requests of the watches, one per kind every few minutes, are not in it.",
+    "Writes: lines of the API server's audit log with the operator's user agent (every verb but get, list, watch).",
+    "Restart: from starting the process; reconciled when its queue is empty.",
+    "Rollback: `./operator/dev demo --fast`; 10 s of it are initialDelay, 4 s the rule's `for`.",
+)
+
+
+@dataclass
+class Bench:
+    """One run: the servers, the operator, and what is measured on them."""
+
+    plane: ControlPlane
+    operator: OperatorProcess
+    audit: AuditLog
+    api: Api
+    progress: Progress
+    idle_seconds: int
+
+    def latencies(self, changes: int, namespace: str, what: str) -> dict[str, float]:
+        """Measure the time from apply to ConfigMap in a namespace of its own."""
+        self.progress.say(f"{changes} changes of one prompt, {what}")
+        load.make_namespace(self.api, namespace)
+        return latency.summary(latency.Stopwatch(self.plane, self.api, namespace).measure(changes))
+
+    def loading(self, prompts: int, versions: int) -> dict[str, float]:
+        """Create everything while the operator runs, and wait until every prompt is served."""
+        self.progress.say(f"creating {prompts:,} prompts and {versions:,} versions")
+        for namespace in load.namespaces():
+            load.make_namespace(self.api, namespace)
+        clock = Stopwatch()
+        load.fill(self.api, prompts, versions)
+        created = clock.seconds
+        self._until(lambda: self._serving() >= prompts, f"{prompts:,} prompts served")
+        return {"created_s": round(created, 1), "all_projected_s": round(clock.seconds, 1)}
+
+    def idle(self) -> dict[str, float]:
+        """Measure while nothing changes."""
+        self.calm()
+        self.progress.say(f"idle for {self.idle_seconds} s")
+        self.audit.mark()
+        before, began = self.operator.metrics(), time.monotonic()
+        time.sleep(self.idle_seconds)
+        after, minutes = self.operator.metrics(), (time.monotonic() - began) / 60
+        cpu = after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]
+        requests = after["prompt_operator_api_requests_total"] - before["prompt_operator_api_requests_total"]
+        return {
+            "rss_mib": round(after["process_resident_memory_bytes"] / 2**20, 1),
+            "cpu_percent": round(cpu / minutes / 60 * 100, 2),
+            "api_requests_per_minute": round(requests / minutes, 1),
+            "writes_per_minute": round(self.audit.writes().total() / minutes, 1),
+        }
+
+    def restart(self) -> dict[str, Any]:
+        """Stop and start the operator with everything in place: nothing may be written."""
+        self.progress.say("restarting the operator")
+        self.operator.stop()
+        self.audit.mark()
+        clock = Stopwatch()
+        self.operator.start()
+        ready = clock.seconds
+        self._until(self._reconciled, "an empty queue")
+        reconciled = clock.seconds
+        self.calm()
+        writes = self.audit.writes()
+        figures = {"ready_s": round(ready, 1), "reconciled_s": round(reconciled, 1), "writes": writes.total()}
+        return {**figures, "written": dict(writes)}
+
+    def calm(self) -> None:
+        """Wait until the operator has written nothing for a while."""
+        self.progress.say("waiting until nothing is written")
+        log = AuditLog(self.plane.audit_log, _AGENT)
+        log.mark()
+        since = time.monotonic()
+
+        def quiet() -> bool:
+            nonlocal since
+            if log.writes():
+                since = time.monotonic()
+                log.mark()
+            return time.monotonic() - since > _QUIET
+
+        self._until(quiet, "an operator that writes nothing")
+
+    def _serving(self) -> int:
+        return int(get_json(f"{self.operator.url}/healthz")["prompts"]["serving"])
+
+    def _reconciled(self) -> bool:
+        now = self.operator.metrics()
+        busy = now.get("workqueue_depth", 0) + now.get("workqueue_unfinished_work_seconds", 0)
+        return now.get("prompt_operator_reconcile_total", 0) > 0 and busy == 0
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _CALM_DEADLINE
+        while not condition():
+            if time.monotonic() > deadline:
+                raise DevError(f"Within {_CALM_DEADLINE:.0f} s {what} did not come; {self._log()}")
+            time.sleep(0.1)
+
+    def _log(self) -> str:
+        return f"the operator's last lines:\n{self.operator.processes.tail('operator')}"
+
+
+def main() -> int:
+    """Measure, show a table, and write JSON when asked to."""
+    options = _options()
+    progress = Progress()
+    for group in ("kubernetes", "prometheus"):
+        tools.ensure(group, progress)
+    try:
+        figures = _measured(options, progress)
+    except DevError as error:
+        progress.say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        progress.say("interrupted; nothing is left running")
+        return 130
+    table.show(figures, Console())
+    if options.json:
+        write(options.json, figures)
+    return 0
+
+
+def _measured(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    figures: dict[str, Any] = {"machine": machine(), "method": METHOD}
+    figures["scale"] = {"prompts": options.prompts, "versions": options.versions, "changes": options.changes}
+    with tempfile.TemporaryDirectory(prefix="prompt-operator-bench-") as folder:
+        root = Path(folder)
+        plane = ControlPlane.start(root / "control-plane", crds=REPO / "crds")
+        try:
+            prometheus = Prometheus.start(root / "prometheus")
+            try:
+                figures |= _on(plane, prometheus, root, options, progress)
+            finally:
+                prometheus.stop()
+        finally:
+            plane.stop()
+    figures["breach_to_switch_s"] = None if options.without_demo else _breach_to_switch(progress)
+    return figures
+
+
+def _on(
+    plane: ControlPlane, prometheus: Prometheus, root: Path, options: argparse.Namespace, progress: Progress
+) -> dict[str, Any]:
+    operator = OperatorProcess(root / "operator", plane.kubeconfig, prometheus.url, tick=_TICK)
+    audit = AuditLog(plane.audit_log, _AGENT)
+    operator.start()
+    try:
+        bench = Bench(plane, operator, audit, Api(plane), progress, options.idle)
+        empty = bench.latencies(options.changes, "bench-empty", "nothing else loaded")
+        loading = bench.loading(options.prompts, options.versions)
+        bench.calm()
+        loaded = bench.latencies(options.changes, "bench-loaded", "with everything loaded")
+        return {
+            "components": {"kube-apiserver": plane.version(), "prometheus": prometheus.version()},
+            "apply_to_configmap_ms": {"empty": empty, "loaded": loaded},
+            "loading": loading,
+            "idle": bench.idle(),
+            "restart": bench.restart(),
+        }
+    finally:
+        operator.stop()
+
+
+def _breach_to_switch(progress: Progress) -> float:
+    """Run the fast demo and return what it measured."""
+    progress.say("a bad version is released and rolled back (about two minutes)")
+    with tempfile.TemporaryDirectory(prefix="prompt-operator-bench-") as folder:
+        figures = Path(folder) / "demo.json"
+        command = [sys.executable, "-m", "devcluster.demo", "--fast", "--json", str(figures)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise DevError(done.stderr.strip())
+        return float(json.loads(figures.read_text("utf-8"))["breach_to_switch_s"])
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./operator/dev bench", description="Measure the figures of the project.")
+    parser.add_argument("--prompts", type=int, default=1_000, metavar="N", help="Prompts loaded; default 1000")
+    parser.add_argument("--versions", type=int, default=5_000, metavar="M", help="PromptVersions loaded; default 5000")
+    parser.add_argument("--changes", type=int, default=200, metavar="N", help="changes timed; default 200")
+    parser.add_argument("--idle", type=int, default=60, metavar="SECONDS", help="idle time measured; default 60")
+    parser.add_argument("--without-demo", action="store_true", help="leave the measured rollback out")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    options = parser.parse_args()
+    if options.versions < options.prompts or min(options.prompts, options.changes, options.idle) < 1:
+        parser.error("at least one version for each prompt, and at least one of everything else")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

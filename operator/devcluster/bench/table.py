@@ -1,0 +1,47 @@
+"""The figures as a table for people."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_LATENCY_BOUNDS = {"p50": "15 ms", "p95": "40 ms", "p99": "100 ms", "max": ""}
+
+
+def show(figures: Mapping[str, Any], console: Console) -> None:
+    """Print machine, method and every figure; bounds are those for 10,000 prompts and 50,000 versions."""
+    machine = figures["machine"]
+    console.print(
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
+        f"Python {machine['python']}, load {machine['load_before']} before; "
+        + ", ".join(f"{name} {version}" for name, version in figures["components"].items()),
+        style="dim",
+    )
+    scale = figures["scale"]
+    table = Table(title=f"{scale['prompts']:,} prompts, {scale['versions']:,} versions", title_justify="left")
+    table.add_column("figure")
+    table.add_column("measured", justify="right")
+    table.add_column("bound at 10,000/50,000", justify="right")
+    for row in _rows(figures):
+        table.add_row(*row)
+    console.print(table)
+    for line in figures["method"]:
+        console.print(line, style="dim", highlight=False)
+
+
+def _rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for state, summary in figures["apply_to_configmap_ms"].items():
+        for name, value in summary.items():
+            yield f"apply → ConfigMap, {state}, {name}", f"{value} ms", _LATENCY_BOUNDS[name]
+    loading, idle, restart = figures["loading"], figures["idle"], figures["restart"]
+    yield "objects created until all are projected", f"{loading['all_projected_s']} s", ""
+    yield "resident memory", f"{idle['rss_mib']} MiB", "200 MiB"
+    yield "idle, share of one core", f"{idle['cpu_percent']} %", "2 %"
+    yield "idle, API requests per minute", f"{idle['api_requests_per_minute']}", ""
+    yield "idle, writes per minute", f"{idle['writes_per_minute']}", "0"
+    yield "restart until ready", f"{restart['ready_s']} s", ""
+    yield "restart until all is reconciled", f"{restart['reconciled_s']} s", "60 s"
+    yield "restart, writes", f"{restart['writes']}", "0"
+    if figures["breach_to_switch_s"] is not None:
+        yield "first failed answer to ConfigMap switched", f"{figures['breach_to_switch_s']} s", ""

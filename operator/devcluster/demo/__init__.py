@@ -1,0 +1,1 @@
+"""The main job, for people to watch: a bad prompt version is released, noticed, and rolled back."""
