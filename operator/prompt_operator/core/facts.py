@@ -80,3 +80,5 @@ class Facts:
     """How old a reading may be before it is stale."""
     desired_by: str
     """Field manager that set `spec.version`; the API tells no more about who it was."""
+    measured: bool = True
+    """There is a Prometheus: what was not judged yet, as after a restart, will be."""

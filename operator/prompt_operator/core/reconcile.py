@@ -239,16 +239,16 @@ def _record_effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:
 
 def _record(facts: Facts, decision: Decision | None) -> Iterator[Effect]:
     record = records.record_of_decision(facts, decision) if decision is not None else None
-    if record is not None:
+    if record is not None and decision is not None:
+        # Until the record exists it is told again: people hear of it after a crash too, and the recorder knows repeats.
+        note = f"{decision.from_version} -> {decision.to_version}: {decision.reason}"
+        yield Tell("Warning", Reason.ROLLED_BACK, "Rollback", note)
         yield record
 
 
 def _told(outcome: _Outcome, after: PromptStatus) -> Iterator[Effect]:
-    before, decision = outcome.facts.prompt.status, outcome.turn.decision
-    if decision is not None:
-        note = f"{decision.from_version} -> {decision.to_version}: {decision.reason}"
-        yield Tell("Warning", Reason.ROLLED_BACK, "Rollback", note)
-    elif after.active_version != before.active_version:
+    before = outcome.facts.prompt.status
+    if outcome.turn.decision is None and after.active_version != before.active_version:
         yield Tell(
             "Normal", Reason.ACTIVATED, "Activate", f"{before.active_version or 'nothing'} -> {after.active_version}"
         )

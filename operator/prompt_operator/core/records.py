@@ -113,6 +113,8 @@ def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
     due = record.at + facts.policy.recovery_window
     if now < due:
         return Outcome(Reason.WATCHING, "Unknown", f"{record.to_version} is watched until {rfc3339(due)}")
+    if _judged_later(facts):
+        return Outcome(Reason.WATCHING, "Unknown", f"{record.to_version} is watched until its rules are judged again")
     reading = _reading(facts, record.rule)
     if reading is None or now - reading.at > facts.fresh_for or reading.alert.verdict is Verdict.UNKNOWN:
         why = reading.alert.message if reading else "the rule was not measured"
@@ -127,10 +129,18 @@ def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
 
 
 def next_judgement(facts: Facts, now: datetime) -> datetime | None:
-    """Return when the next recovery is due."""
+    """Return when the next recovery is due; one that still waits for the rules is looked at again now and then."""
     window = facts.policy.recovery_window
     due = (record.at + window for record in facts.records if record.executed and not record.outcome)
-    return min((instant for instant in due if instant > now), default=None)
+    return min((instant if instant > now else now + facts.fresh_for for instant in due), default=None)
+
+
+def _judged_later(facts: Facts) -> bool:
+    """Tell whether the rules of the active version were not judged yet: right after a restart nothing is known."""
+    status, readings = facts.prompt.status, facts.readings
+    if not facts.measured or "Fallback" in (facts.operator_mode, facts.policy.mode):
+        return False
+    return readings is None or (readings.version, readings.activated_at) != (status.active_version, status.activated_at)
 
 
 def _manifest(facts: Facts, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Engine:
         namespaces: tuple[str, ...] | None = None,
     ) -> None:
         self._clock, self._cluster, self._telemetry, self._mode, self._pace = clock, cluster, telemetry, mode, pace
+        self._measured = metrics is not None
         self.store = Store()
         self.queue: Queue[Key] = Queue(
             self._run, metrics=telemetry.queue("objects"), jitter=pace.jitter, workers=pace.workers
@@ -214,7 +215,7 @@ class Engine:
             _log.debug("%s: could not write status either: %s", key, second)
 
     def _surroundings(self) -> Surroundings:
-        return Surroundings(self._mode(), timedelta(seconds=max(3 * self._pace.tick, 60.0)))
+        return Surroundings(self._mode(), timedelta(seconds=max(3 * self._pace.tick, 60.0)), self._measured)
 
     def _seconds_until(self, instant: datetime | None) -> float | None:
         return None if instant is None else max((instant - self._clock.now()).total_seconds(), 0.0) + 0.01

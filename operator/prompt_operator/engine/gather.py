@@ -28,6 +28,8 @@ class Surroundings:
     operator_mode: str
     """Active, Fallback or Frozen."""
     fresh_for: timedelta
+    measured: bool = True
+    """There is a Prometheus."""
 
 
 def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | None, around: Surroundings) -> Facts:
@@ -52,6 +54,7 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
         operator_mode=around.operator_mode,
         fresh_for=around.fresh_for,
         desired_by=record.desired_by,
+        measured=around.measured,
     )
     wanted = config_map_name(facts)
     observed = store.config_maps.get(Name(name.namespace, wanted))
