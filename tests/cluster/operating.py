@@ -9,7 +9,7 @@ import inspect
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from prompt_operator.adapters import credentials
 from prompt_operator.adapters.clock import SystemClock
@@ -21,6 +21,7 @@ from prompt_operator.ports import (
     PROMPT_POLICY,
     PROMPT_ROLLBACK,
     PROMPT_VERSION,
+    GiveUp,
     NotFound,
     Sample,
     Unavailable,
@@ -110,6 +111,19 @@ class _Thread(threading.Thread):
             if not self.started.done():
                 self.started.set_exception(error)
             raise
+        finally:
+            await self._close_connections()
+
+    async def _close_connections(self) -> None:
+        """Close what kopf leaves open when it is stopped while it connects; a process would end with them."""
+        for transport in list(getattr(self.loop, "_transports", {}).values()):
+            transport.close()
+        await asyncio.sleep(0)
+
+
+async def _dead(ask: object) -> NoReturn:
+    """Stand in for the writes of a process that is no more."""
+    raise GiveUp(f"{ask}: the process is dead")
 
 
 @dataclass
@@ -136,8 +150,11 @@ class Operated:
         await self._end(lambda thread: thread.stop.set())
 
     async def kill(self) -> None:
-        """End the operator without letting it finish anything."""
-        await self._end(lambda thread: thread.task.cancel())
+        """End the operator without letting it finish anything: from this moment on it writes nothing more."""
+        assert self.running is not None
+        cluster: Any = self.running.engine._cluster
+        cluster._write = _dead
+        await self._end(lambda thread: thread.stop.set())
 
     async def _end(self, how: Callable[[_Thread], Any]) -> None:
         thread, self._thread, self.running = self._thread, None, None
