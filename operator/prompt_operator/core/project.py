@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from prompt_operator.core.projection import ObservedConfigMap
 
 
+HIGHEST_REVISION = 2**53 - 1
+"""What JSON holds exactly in every language; only a hand-written ConfigMap comes near."""
+
+
 @dataclass(frozen=True, slots=True)
 class Projection:
     """The outcome: effects, what status will say of the ConfigMap, or why it is left as it is."""
@@ -50,7 +54,8 @@ def project(facts: Facts, version: str, content_hash: str, mode: str, now: datet
     want = Served(version, content_hash if version else "", mode)
     if facts.prompt.spec.suspend and before is not None and _same_identity(before, want, facts):
         return Projection(before)  # whoever suspended it may have edited the ConfigMap by hand, on purpose
-    want = Served(want.version, want.content_hash, mode, _revision(facts, want, now))
+    revision = min(_revision(facts, want, now), HIGHEST_REVISION)
+    want = Served(want.version, want.content_hash, mode, revision)
     if observed is not None and _stands(observed, want, facts.prompt.metadata.uid):
         return Projection(_status(facts, want, before, now), _strays(facts))
     return _write(facts, want, now)
@@ -73,7 +78,7 @@ def unfit(facts: Facts, version: str) -> Blocked | None:
 
 
 def _too_large(facts: Facts, content: Content) -> Blocked | None:
-    served = Served(content.version, content.content_hash, wire.MODE_ACTIVE, 2**53 - 1)
+    served = Served(content.version, content.content_hash, wire.MODE_ACTIVE, HIGHEST_REVISION)
     bytes_ = size(render(_owner(facts), config_map_name(facts), served, content.entry))
     if bytes_ <= wire.MAX_BYTES:
         return None
@@ -114,7 +119,8 @@ def _effects(facts: Facts, manifest: Mapping[str, Any], want: Served) -> tuple[E
         return (ApplyConfigMap(manifest, "", healed=healed),)
     if observed.immutable:
         return (DeleteConfigMap(observed.name, observed.uid), ApplyConfigMap(manifest, "", healed=healed))
-    unwanted = foreign_keys(observed, manifest)
+    # Keys of ours that are no longer wanted go with the apply; a patch for them would show applications half a change.
+    unwanted = () if observed.intact and observed.managed else foreign_keys(observed, manifest)
     if observed.owner_uid not in ("", facts.prompt.metadata.uid) and not observed.managed:
         unwanted += ("/metadata/ownerReferences",)  # of a Prompt that is gone; two controllers would be refused
     apply = ApplyConfigMap(manifest, observed.uid, healed=healed)
@@ -124,9 +130,12 @@ def _effects(facts: Facts, manifest: Mapping[str, Any], want: Served) -> tuple[E
 
 
 def _healed(facts: Facts, want: Served) -> bool:
-    """Tell whether this very content was projected before, so that somebody else must have changed it."""
+    """Tell whether this very content was projected before, so that somebody else must have changed it.
+
+    The revision does not matter: after a forgery that proves itself it is one more, as clients may have loaded that.
+    """
     before = facts.prompt.status.projection
-    return before is not None and _same_identity(before, want, facts) and before.revision == want.revision
+    return before is not None and _same_identity(before, want, facts)
 
 
 def _stands(observed: ObservedConfigMap, want: Served, uid: str) -> bool:
