@@ -22,7 +22,7 @@ CHECKS = (
     Check("format", ("-m", "ruff", "format", "--check", ".", "operator/dev")),
     Check("types", ("-m", "mypy")),
     Check("layers", ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache")),
-    Check("generated files", ("-m", "prompt_operator.api.crdgen", "--check")),
+    Check("generated files", ("-m", "devcluster.generated", "--check")),
 )
 
 

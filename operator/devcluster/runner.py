@@ -81,7 +81,7 @@ def _check(arguments: Sequence[str], progress: Progress) -> int:
 
 def _generate(arguments: Sequence[str], progress: Progress) -> int:
     argparse.ArgumentParser(prog="./operator/dev generate").parse_args(arguments)
-    command = [str(venv.ensure(progress)), "-m", "prompt_operator.api.crdgen"]
+    command = [str(venv.ensure(progress)), "-m", "devcluster.generated"]
     return subprocess.run(command, cwd=REPO, env=_environment(), check=False).returncode
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -200,3 +202,50 @@ def test_the_image_takes_files_that_exist() -> None:
     sources = copied(REPO / "operator" / "Dockerfile")
     assert "operator/locks/" in sources
     assert [source for source in sources if not (REPO / source).exists()] == []
+
+
+NAMES = {"NAME-VERSION": "greeting-1.0.0", "NAME": "greeting", "VERSION": "1.0.0", "POLICY": "default"}
+NAMES |= {"RECORD": "ledger", "YOU": "admin", "WHY": "checked"}
+EXAMPLES = """
+apiVersion: promptops.dev/v1alpha1
+kind: PromptPolicy
+metadata: {name: default}
+spec: {}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: prompt-greeting}
+data: {mode: Active}
+"""
+
+
+def runbook_commands() -> list[list[str]]:
+    """Each command of the runbooks once, with names filled in; without those that need a running pod."""
+    pages = [page.read_text("utf-8") for page in sorted((REPO / "docs" / "runbooks").glob("*.md"))]
+    lines = {line for page in pages for line in re.findall(r"^kubectl .*$", page, re.MULTILINE)}
+    lines = {line for line in lines if "--raw" not in line and not line.startswith("kubectl logs")}
+    return [shlex.split(filled(line))[1:] for line in sorted(lines)]
+
+
+def filled(line: str) -> str:
+    """A command about objects that exist."""
+    line = re.sub(r"\$\(date [^)]*\)", AT, line)
+    return re.sub(rf"\b({'|'.join(NAMES)})\b(?!:)", lambda found: NAMES[found[0]], line)
+
+
+def test_the_commands_of_the_runbooks_work(installed: ControlPlane) -> None:
+    """Each is accepted by the real kubectl and the real server; those that change something only as a rehearsal."""
+    smallest = (REPO / "manifests" / "samples" / "smallest.yaml").read_text("utf-8")
+    record = rollback("ledger", **RECORD, requestedBy=None, fromVersion="1.1.0")
+    for manifests in (smallest, EXAMPLES, record):
+        installed.kubectl("apply", "--server-side", "--namespace", TEAM, "--filename=-", input=manifests)
+    failed = {}
+    commands = runbook_commands()
+    for words in commands:
+        flags = ["--dry-run=server"] if words[0] in {"patch", "annotate"} else []
+        flags += [] if any(word.startswith("--namespace") for word in words) else ["--namespace", TEAM]
+        done = installed.kubectl(*words, *flags, check=False)
+        if done.returncode != 0 and "can-i" not in words:
+            failed[" ".join(words)] = done.stderr
+    assert failed == {}
+    assert len(commands) > 30

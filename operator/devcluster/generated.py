@@ -1,0 +1,114 @@
+"""All generated files of the checkout: `python -m devcluster.generated [--check]`.
+
+What comes from the models is rendered by `prompt_operator.api`; here is which file it belongs to. A page that is partly
+written by hand has its generated part between two marks.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from devcluster.paths import REPO
+from prompt_operator.api import crdgen, reference
+from prompt_operator.settings import Settings, flag, variable
+from prompt_operator.telemetry import Telemetry
+
+BEGIN, END = "<!-- generated: ./operator/dev generate -->\n", "<!-- end of the generated part -->\n"
+
+
+def whole_files() -> dict[str, str]:
+    """Path in the checkout -> text, of files without a word by hand."""
+    crds = crdgen.render()
+    copies = {f"helm/prompt-operator/files/crds/{name}": text for name, text in crds.items()}
+    return (
+        {f"crds/{name}": text for name, text in crds.items()} | copies | {"docs/reference/api.md": reference.render()}
+    )
+
+
+def parts() -> dict[str, str]:
+    """Path in the checkout -> text between the marks."""
+    return {"docs/reference/settings.md": settings_table(), "docs/reference/metrics.md": metrics_table()}
+
+
+def rendered(root: Path) -> dict[str, str]:
+    """Path in the checkout -> text, of every generated file as it should be."""
+    return whole_files() | {name: fill((root / name).read_text("utf-8"), part) for name, part in parts().items()}
+
+
+def fill(page: str, part: str) -> str:
+    """Put the generated part between the marks; ValueError when a mark is missing."""
+    before, _, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError("the page has lost the marks around its generated part")
+    return f"{before}{BEGIN}{part}{END}{after}"
+
+
+def stale(root: Path) -> list[str]:
+    """Paths that differ from what they should be, left-over files in generated folders included."""
+    wanted = rendered(root)
+    folders = {Path(name).parent for name in wanted if name.endswith(".yaml")}
+    present = {str(path.relative_to(root)) for folder in folders for path in (root / folder).glob("*.yaml")}
+    return sorted(name for name in wanted.keys() | present if _text(root / name) != wanted.get(name))
+
+
+def write(root: Path) -> None:
+    """Bring every generated file up to date; one that is left over is named by the check and removed by people."""
+    for name, text in rendered(root).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, "utf-8")
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text("utf-8") if path.exists() else None
+
+
+def settings_table() -> str:
+    """Each setting with its flag, its variable, its name in the file and its default."""
+    rows = [
+        (f"`{flag(name)}`", f"`{variable(name)}`", f"`{field.alias}`", _default(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+        if not field.exclude
+    ]
+    return reference.table(("flag", "environment", "in the file", "default", "what it does"), rows)
+
+
+def _default(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"`{value.total_seconds():g}s`"
+    return f"`{value}`" if value not in ("", ()) else "-"
+
+
+def metrics_table() -> str:
+    """Each metric of the operator with its type and labels."""
+    return reference.table(("metric", "type", "labels", "what it says"), sorted(_metrics()))
+
+
+def _metrics() -> Iterator[tuple[str, str, str, str]]:
+    for metric in vars(Telemetry()).values():
+        if isinstance(metric, MetricWrapperBase):
+            (family,) = metric.describe()
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001  there is no public way
+            yield f"`{name}`", family.type, labels or "-", family.documentation
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the files, or with `--check` name those that are out of date; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="generated", description="Write all generated files.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
+    if not parser.parse_args(arguments).check:
+        write(REPO)
+        return 0
+    outdated = stale(REPO)
+    for name in outdated:
+        sys.stderr.write(f"{name} is not as generated; run: ./operator/dev generate\n")
+    return 1 if outdated else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
