@@ -48,6 +48,10 @@ class Forbidden(GiveUp):
     """The user may not do this (403): a right, a quota or an admission policy stands against it."""
 
 
+class Terminating(Forbidden):
+    """Nothing can be made in this namespace any more, because it is being deleted (403, NamespaceTerminating)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One resource of the API server: group/version, kind and the plural that stands in its URL."""

@@ -25,6 +25,7 @@ from prompt_operator.ports import (
     Manifest,
     NotFound,
     Retry,
+    Terminating,
     Unavailable,
     UnknownKind,
 )
@@ -115,6 +116,8 @@ class _Answer:
     after: float | None = None
     causes: bool = False
     """Whether it names the fields that are wrong."""
+    terminating: bool = False
+    """Whether the namespace is being deleted."""
     continue_token: str = ""
 
 
@@ -135,7 +138,7 @@ def failure(ask: _Ask, answer: _Answer) -> Retry | GiveUp:  # noqa: PLR0911  a t
     text = f"{ask}: {answer.status} {answer.reason}: {shorten(answer.message)}"
     match answer.status:
         case 403:
-            return Forbidden(text)
+            return Terminating(text) if answer.terminating else Forbidden(text)
         case 404:
             return NotFound(text) if answer.reason else UnknownKind(text)
         case 409 if answer.reason == "AlreadyExists":
@@ -382,6 +385,7 @@ def _answer(status: int, raw: bytes, headers: Mapping[str, str]) -> _Answer:
             message=str(body.get("message") or ""),
             after=after or _retry_after(str(details.get("retryAfterSeconds", ""))),
             causes=bool(details.get("causes")),
+            terminating=any(cause.get("reason") == "NamespaceTerminating" for cause in details.get("causes") or ()),
             continue_token=str(metadata.get("continue") or ""),
         )
     except (ValueError, AttributeError):  # a proxy's page, not a Kubernetes Status

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from prompt_operator.bucket import TokenBucket
-from prompt_operator.ports import GiveUp, Kind, Manifest, NotFound, Retry
+from prompt_operator.ports import GiveUp, Kind, Manifest, NotFound, Retry, Terminating
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -215,7 +215,7 @@ class EventRecorder:
         return False
 
     def _refuse(self, error: GiveUp) -> None:
-        if not self._refused and not isinstance(error, NotFound):
+        if not self._refused and not isinstance(error, (NotFound, Terminating)):
             _log.warning("Events are refused, this is said once: %s", error)
             self._refused = True
         self._drop("refused")

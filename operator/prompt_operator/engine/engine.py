@@ -19,7 +19,16 @@ from prompt_operator.engine.gather import Surroundings, gather, read_content
 from prompt_operator.engine.queue import Queue
 from prompt_operator.engine.ruleclock import RuleClock
 from prompt_operator.engine.store import Key, Name, Store
-from prompt_operator.ports import EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_VERSION, Conflict, GiveUp, Retry
+from prompt_operator.ports import (
+    EXPERIMENT,
+    PROMPT,
+    PROMPT_POLICY,
+    PROMPT_VERSION,
+    Conflict,
+    GiveUp,
+    Retry,
+    Terminating,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -151,6 +160,9 @@ class Engine:
         try:
             facts, plan = await self._decided(facts)
             await self._applier.apply(facts.prompt, plan.effects)
+        except Terminating as error:
+            _log.debug("%s: %s", key, error)
+            return None  # the watch tells of the end of each object
         except (Retry, GiveUp) as error:
             await self._tell_trouble(key, facts, error)
             raise
