@@ -81,7 +81,7 @@ def record_of_refused_request(facts: Facts, refused: RefusedRequest, now: dateti
     spec = {
         "fromVersion": request.from_version,
         "toVersion": request.to_version or None,
-        "reason": shortened(request.reason),
+        "reason": shortened(refused.message),  # the person's own reason stands in the request
         "requestedBy": request.requested_by,
         "trigger": "Manual",
         "decision": "Refused",
