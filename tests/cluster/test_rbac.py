@@ -119,19 +119,19 @@ def send(url: str, token: str = "", body: object = None, tls: ssl.SSLContext | N
 
 
 class Run:
-    """One `prompt-operator run` with the token of its ServiceAccount."""
+    """One `prompt-operator run` with the token of a ServiceAccount."""
 
-    def __init__(self, plane: ControlPlane, folder: Path) -> None:
-        self.plane, self.log = plane, folder / "operator.log"
+    def __init__(self, plane: ControlPlane, folder: Path, *flags: str, account: str = ACCOUNT) -> None:
+        self.plane, self.log, self._flags, self._account = plane, folder / "operator.log", flags, account
         self.address = f"{LOOPBACK}:{free_port()}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        config = self.plane.kubeconfig_for(ACCOUNT)
+        config = self.plane.kubeconfig_for(self._account)
         addresses = [f"--health-address={self.address}", f"--metrics-address={self.address}"]
         environment = {**os.environ, "PYTHONPATH": str(REPO / "operator"), "KUBECONFIG": str(config)}
         environment.pop("PROMETHEUS_URL", None)
-        command = [sys.executable, "-m", "prompt_operator", "run", *addresses]
+        command = [sys.executable, "-m", "prompt_operator", "run", *addresses, *self._flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         wait_for("readiness", lambda: http.answers(f"http://{self.address}/readyz"))
@@ -289,6 +289,22 @@ def test_one_namespace_needs_the_same_rights() -> None:
     reviews = {("authentication.k8s.io", "tokenreviews"), ("authorization.k8s.io", "subjectaccessreviews")}
     cluster = {right for right in granted("rbac.yaml") if right[:2] not in reviews}
     assert granted("namespaced/role.yaml") == cluster
+
+
+def test_one_namespace_suffices(plane: ControlPlane, tmp_path: Path) -> None:
+    """With the Role alone, in one namespace alone, the operator does its work there and asks for nothing beyond it."""
+    only, account = "only-here", "system:serviceaccount:prompt-operator:narrow"
+    plane.kubectl("create", "namespace", only)
+    plane.kubectl("create", "serviceaccount", "narrow", "--namespace=prompt-operator")
+    role = (REPO / "manifests" / "namespaced" / "role.yaml").read_text("utf-8")
+    role = role.replace("kind: ServiceAccount\n  name: prompt-operator", "kind: ServiceAccount\n  name: narrow")
+    plane.kubectl("apply", "--server-side", "--namespace", only, "--filename=-", input=role)
+    with Run(plane, tmp_path, f"--namespace={only}", "--metrics-auth=None", account=account) as run:
+        sample = str(REPO / "manifests" / "samples" / "smallest.yaml")
+        plane.kubectl("apply", "--server-side", "--namespace", only, "--filename", sample)
+        plane.kubectl("wait", "--for=condition=Ready", "prompt/greeting", "--namespace", only, "--timeout=30s")
+        assert 'code="403"' not in send(f"http://{run.address}/metrics")
+        assert "orbidden" not in run.log.read_text("utf-8")
 
 
 def test_no_rule_has_a_wildcard() -> None:
