@@ -117,15 +117,19 @@ class World:
             policy_missing="",
             versions={name: versions.record_of(manifest) for name, manifest in self.versions.items()},
             records=tuple(records),
-            config_map=found.get(CONFIG_MAP),
+            config_map=found.get(self.wanted_name()),
             config_map_known=True,
-            stray_config_maps=tuple(each for name, each in found.items() if name != CONFIG_MAP),
+            stray_config_maps=tuple(each for name, each in found.items() if name != self.wanted_name()),
             readings=self.readings,
             contents={},
             operator_mode="Active",
             fresh_for=timedelta(seconds=60),
             desired_by="kubectl",
         )
+
+    def wanted_name(self) -> str:
+        """Return the name of the ConfigMap that the Prompt asks for."""
+        return str((self.spec.get("delivery") or {}).get("configMapName", CONFIG_MAP))
 
     def look(self) -> Plan:
         """Decide, on the content that is asked for."""
