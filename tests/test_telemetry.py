@@ -77,9 +77,9 @@ def test_a_state_without_rules_disappears() -> None:
 
 
 def test_sizes_and_the_process_itself_are_shown() -> None:
-    """Store sizes are set by kind; the process's memory appears when asked for."""
+    """Store sizes are read by kind at a scrape; the process's memory appears when asked for."""
     telemetry = Telemetry()
-    telemetry.set_store_sizes({"Prompt": 3})
+    telemetry.observe_store({"Prompt": lambda: 3})
     telemetry.collect_process()
     value = telemetry.registry.get_sample_value
     assert value("prompt_operator_store_objects", {"kind": "Prompt"}) == 3

@@ -80,10 +80,10 @@ class Telemetry:
         for state, count in counts.items():
             self.rules.labels(state).set(count)
 
-    def set_store_sizes(self, sizes: Mapping[str, int]) -> None:
-        """Show how many records of each kind the store holds."""
+    def observe_store(self, sizes: Mapping[str, Callable[[], int]]) -> None:
+        """Read how many records of each kind the store holds whenever somebody scrapes."""
         for kind, size in sizes.items():
-            self.store_objects.labels(kind).set(size)
+            self.store_objects.labels(kind).set_function(size)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -140,10 +140,7 @@ class Telemetry:
         )
         self.query_duration = self._histogram("prompt_operator_query_duration_seconds", "Time of a Prometheus query.")
         self.query_failures = self._counter(
-            "prompt_operator_query_failures_total", "Prometheus queries without a whole answer.", "reason"
-        )
-        self.notifications = self._counter(
-            "prompt_operator_notifications_total", "Notices by channel type and outcome.", "channel", "outcome"
+            "prompt_operator_query_failures_total", "Prometheus queries without a whole answer."
         )
         self.events = self._counter("prompt_operator_events_total", "Kubernetes Events written.", "outcome")
         self.events_dropped = self._counter(

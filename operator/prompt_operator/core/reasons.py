@@ -19,7 +19,6 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     NOT_IMPLEMENTED = "NotImplemented"
     REVIEW_REQUIRED = "ReviewRequired"
-    RULES_VALID = "RulesValid"
     VERIFIED = "Verified"
     ACCEPTED = "Accepted"
     EXECUTED = "Executed"
@@ -38,7 +37,6 @@ class Reason(StrEnum):
     VERSION_DRAFT = "VersionDraft"
     HASH_MISMATCH = "HashMismatch"
     TOO_LARGE = "TooLarge"
-    INVALID_VERSION = "InvalidVersion"
     RULE_INVALID = "RuleInvalid"
     POLICY_NOT_FOUND = "PolicyNotFound"
     POLICY_INVALID = "PolicyInvalid"
@@ -57,7 +55,6 @@ class Reason(StrEnum):
     VALID = "Valid"
     # Events only
     ACTIVATED = "Activated"
-    PROJECTED = "Projected"
     HEALED = "ConfigMapHealed"
     RULE_FIRING = "RuleFiring"
     RULE_RESOLVED = "RuleResolved"
@@ -69,9 +66,7 @@ class Reason(StrEnum):
     WATCHING = "Watching"
     EXECUTED = "Executed"
     ACCEPTED = "Accepted"
-    RELEASED = "Released"
     STALE_REQUEST = "StaleRequest"
-    RECORDED = "Recorded"
     REFUSED = "Refused"
     DRY_RUN = "DryRun"
 

@@ -94,6 +94,7 @@ class Engine:
             metrics, profiles, clock, wake=self._wake_prompt, telemetry=telemetry, namespaces=namespaces
         )
         self._namespaces = namespaces
+        telemetry.observe_store({kind: table.__len__ for kind, table in self.store.tables.items()})
         self._failures: dict[Key, int] = {}
         self._ticked_at = clock.monotonic()
         self._changed: dict[Key, float] = {}
@@ -246,7 +247,6 @@ class Engine:
             except Exception:  # noqa: BLE001  one bad tick must not end the clock
                 _log.exception("a tick of the rules failed; they keep their state, the next tick tries again")
             self._ticked_at = self._clock.monotonic()
-            self._telemetry.set_store_sizes(self.store.sizes())
             due += self._pace.tick * max(1, int((loop.time() - due) // self._pace.tick) + 1)
 
     async def sweep_forever(self, kinds: Iterable[tuple[Kind, str]]) -> None:

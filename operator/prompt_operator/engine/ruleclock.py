@@ -153,10 +153,15 @@ class RuleClock:
         return answers
 
     async def _answer(self, metrics: Metrics, query: promql.Query, at: datetime) -> Answer:
+        began = self._clock.monotonic()
         try:
-            return promql.absorb(query, await metrics.query(query.promql, at))
+            samples = await metrics.query(query.promql, at)
         except (Retry, GiveUp) as error:
+            self._telemetry.query_failures.inc()
             return Unusable(Reason.QUERY_FAILED, str(error))
+        finally:
+            self._telemetry.query_duration.observe(self._clock.monotonic() - began)
+        return promql.absorb(query, samples)
 
     def _note_failure(self, answers: Mapping[Need, Answer], at: datetime) -> None:
         failed = [answer for answer in answers.values() if isinstance(answer, Unusable)]

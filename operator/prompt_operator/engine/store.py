@@ -107,7 +107,7 @@ class Store:
         self._versions_of: dict[Name, dict[str, VersionRecord]] = {}
         self._rollbacks_of: dict[Name, dict[str, RollbackRecord]] = {}
         self._config_maps_of: dict[Name, dict[str, ObservedConfigMap]] = {}
-        self._tables: dict[str, dict[Name, Any]] = {
+        self.tables: dict[str, dict[Name, Any]] = {
             PROMPT.kind: self.prompts,
             PROMPT_VERSION.kind: self.versions,
             PROMPT_POLICY.kind: self.policies,
@@ -150,7 +150,7 @@ class Store:
 
     def sizes(self) -> dict[str, int]:
         """Return how many records of each kind are held."""
-        return {kind: len(table) for kind, table in self._tables.items()}
+        return {kind: len(table) for kind, table in self.tables.items()}
 
     def names(self, kind: Kind) -> Iterator[tuple[Name, str]]:
         """Yield name and uid of every record of a kind."""
@@ -182,7 +182,7 @@ class Store:
         return self._wakes(kind, key, old, None)
 
     def _table(self, kind: Kind) -> dict[Name, Any]:
-        return self._tables[kind.kind]
+        return self.tables[kind.kind]
 
     def _record(self, kind: Kind, manifest: Manifest, old: Any) -> Any:
         metadata = manifest["metadata"]
