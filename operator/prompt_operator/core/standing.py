@@ -116,7 +116,7 @@ def _served_now(facts: Facts, holds: Mapping[str, Hold]) -> str:
 def _fallen_back_to(facts: Facts, holds: Mapping[str, Hold]) -> str:
     """Return what to serve instead of a held version: what its rollback chose, else the newest usable one."""
     for record in sorted((r for r in facts.records if r.executed), key=lambda record: record.at, reverse=True):
-        if not unusable(Candidate(record.to_version), facts.versions, holds):
+        if not unusable(Candidate(record.to_version, known_hash(facts, record.to_version)), facts.versions, holds):
             return record.to_version
     return target_from(facts, facts.prompt.spec.version, holds).version
 

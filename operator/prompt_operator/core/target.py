@@ -44,8 +44,9 @@ def choose(
         held: versions that must not become active.
         left: versions that some rollback left; never chosen from history, but a reference may name one.
     """
-    rejected: dict[str, str] = {}
-    for candidate in [Candidate(reference)] if reference else []:
+    history, rejected = tuple(history), dict[str, str]()
+    known = {candidate.version: candidate.known_hash for candidate in history}
+    for candidate in [Candidate(reference, known.get(reference, ""))] if reference else []:
         problem = unusable(candidate, versions, held)
         if not problem:
             return Choice(candidate.version)
