@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from prompt_client import wire
 from prompt_operator.api.common import API_VERSION, rfc3339
 from prompt_operator.api.promptrollback import PromptRollbackStatus
-from prompt_operator.core.conditions import Wanted, transition
+from prompt_operator.core.conditions import Wanted, find, transition
 from prompt_operator.core.evidence import evidence_of
 from prompt_operator.core.plan import CreateRecord, Effect, ObserveRecord, Tell, WriteRecordStatus
 from prompt_operator.core.reasons import ConditionType, Objection, Reason
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from prompt_operator.api.promptstatus import Decision
+    from prompt_operator.api.promptstatus import Decision, PromptStatus
     from prompt_operator.core.facts import Facts, RuleReading
     from prompt_operator.core.ledger import RollbackRecord
 
@@ -73,6 +74,15 @@ def records_of_refusals(facts: Facts, refused: Iterable[Refused], now: datetime)
         if name not in names:
             yield CreateRecord(_manifest(facts, name, _refusal(facts, each, now)))
             yield _told(each)
+
+
+def passing_told(refused: Iterable[Refused], before: PromptStatus, after: PromptStatus) -> Iterator[Effect]:
+    """Yield an Event when an objection that has no record becomes the one that Healthy shows."""
+    old, new = (find(status.conditions, ConditionType.HEALTHY) for status in (before, after))
+    if new is None or (old is not None and old.reason == new.reason):
+        return
+    shown = (each for each in refused if each.refusal.objection in PASSING and each.refusal.objection == new.reason)
+    yield from map(_told, islice(shown, 1))
 
 
 def record_of_refused_request(facts: Facts, refused: RefusedRequest, now: datetime) -> tuple[Effect, ...]:
@@ -220,7 +230,10 @@ def _status(facts: Facts, record: RollbackRecord, answer: RollbackRecord, now: d
         executed_at=executed,
         judged_at=now if final and answer.executed else None,
         message=outcome.message,
-        conditions=transition((), wanted, record.generation, answer.at),
+        conditions=(
+            *transition((), wanted[:-1], record.generation, answer.at),
+            *transition((), wanted[-1:], record.generation, now if final and answer.executed else answer.at),
+        ),
     )
     yield WriteRecordStatus(record.name, record.resource_version, status)
     if final and answer is record and answer.executed:
