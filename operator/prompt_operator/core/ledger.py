@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from prompt_operator.core.reasons import Objection
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 AUTOMATIC = "Automatic"
 MANUAL = "Manual"
 EXECUTED = "Executed"
+DAILY_LIMIT = Objection.DAILY_LIMIT_REACHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class RollbackRecord:
     """Empty until recovery was judged."""
     seen: tuple[str, ...]
     """What its status says, without times."""
+    guard: str = ""
+    """Which safeguard objected; empty where none did."""
 
     @property
     def executed(self) -> bool:
@@ -78,7 +83,7 @@ class Execution:
     id: str
     at: datetime
     counted: bool
-    """Automatic and not acknowledged: it counts towards the daily cap."""
+    """Automatic and not acknowledged, by itself or with a refusal after it: it counts towards the daily cap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +104,21 @@ class Ledger:
 
 def ledger_of(records: Iterable[RollbackRecord], decision: Decision | None) -> Ledger:
     """Rebuild the ledger; a decision that is written in status but not yet recorded counts as well."""
+    records = tuple(records)
+    taken_note = max((r.at for r in records if r.acknowledged and r.guard == DAILY_LIMIT), default=None)
     executed = {
-        record.name: Execution(record.name, record.at, record.trigger == AUTOMATIC and not record.acknowledged)
+        record.name: Execution(record.name, record.at, _counts(record, taken_note))
         for record in records
         if record.executed
     }
     if decision is not None and is_rollback(decision) and decision.id not in executed:
         executed[decision.id] = Execution(decision.id, decision.at, decision.kind == "Rollback")
     return Ledger(tuple(executed[name] for name in sorted(executed)))
+
+
+def _counts(record: RollbackRecord, taken_note: datetime | None) -> bool:
+    open_ = not record.acknowledged and (taken_note is None or record.at > taken_note)
+    return open_ and record.trigger == AUTOMATIC
 
 
 def is_rollback(decision: Decision) -> bool:
@@ -173,6 +185,7 @@ def record_of(manifest: Mapping[str, Any]) -> RollbackRecord:
         acknowledged="acknowledge" in spec,
         outcome=status.get("outcome", ""),
         seen=_seen(status),
+        guard=spec.get("guard", ""),
     )
 
 

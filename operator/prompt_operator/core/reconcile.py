@@ -70,28 +70,39 @@ def reconcile(facts: Facts, now: datetime) -> Plan:
 
 def troubled(facts: Facts, message: str, now: datetime) -> PromptStatus | None:
     """Return the status that tells of trouble with the API, all else as it was; None when it says so already."""
-    before = facts.prompt.status
-    trouble = Blocked(Reason.API_ERROR, message)
+    before, generation, now = facts.prompt.status, facts.prompt.metadata.generation, now.replace(microsecond=0)
+    wanted = list(_troubled_conditions(replace(facts, readings=None), Blocked(Reason.API_ERROR, message), now))
+    changed = {want.type for want in wanted} | {"Reconciling", "Stalled"}
+    kept = (
+        condition.model_copy(update={"observed_generation": generation})
+        for condition in before.conditions
+        if condition.type not in changed
+    )
+    fresh = transition(before.conditions, wanted, generation, now)
+    after = before.model_copy(update={"conditions": (*fresh, *kept), "observed_generation": generation})
+    return None if _said(before) == _said(after) else after
+
+
+def _troubled_conditions(facts: Facts, trouble: Blocked, now: datetime) -> Iterator[Wanted]:
+    status, mode = facts.prompt.status, effective_mode(facts)
+    active = status.active_version or ""
     told = Situation(
-        active=before.active_version or "",
+        active=active,
         desired=facts.prompt.spec.version,
-        mode=effective_mode(facts),
+        mode=mode,
         suspended=False,
         blocked=trouble,
-        served=before.projection is not None,
+        served=status.projection is not None,
     )
-    now = now.replace(microsecond=0)
-    wanted = list(situation.wanted(facts, told, now))
-    changed = {want.type for want in wanted} | {"Reconciling", "Stalled"}
-    kept = tuple(condition for condition in before.conditions if condition.type not in changed)
-    fresh = transition(before.conditions, wanted, facts.prompt.metadata.generation, now)
-    after = before.model_copy(
-        update={"conditions": fresh + kept, "observed_generation": facts.prompt.metadata.generation}
-    )
-    said = {(c.type, c.status, c.reason) for c in before.conditions} == {
-        (c.type, c.status, c.reason) for c in after.conditions
-    }
-    return None if said else after
+    yield from situation.wanted(facts, told, now)
+    yield health.healthy(facts, mode, active, (), now)
+    yield health.propagated(facts, active)
+
+
+def _said(status: PromptStatus) -> set[tuple[object, ...]]:
+    """Return what status says of which generation, without the messages, in which an error may differ each time."""
+    conditions = {(each.type, each.status, each.reason) for each in status.conditions}
+    return {(status.observed_generation,), *conditions}
 
 
 def effective_mode(facts: Facts) -> str:
@@ -259,6 +270,7 @@ def _told(outcome: _Outcome, after: PromptStatus) -> Iterator[Effect]:
                 "Warning", Reason.HEALED, "Project", f"somebody changed ConfigMap {name}: its content was put back"
             )
     yield from _ready_told(before, after)
+    yield from records.passing_told(outcome.turn.refused, before, after)
     for change, rule in health.rule_transitions(before, after):
         if change == "Firing":
             yield Tell("Warning", Reason.RULE_FIRING, "EvaluateRules", f"{rule.name}: {rule.message or ''}")
