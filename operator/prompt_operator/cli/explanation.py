@@ -1,0 +1,206 @@
+"""What `explain` says, as sentences: pure, from what the operator wrote down.
+
+Reasons and measurements are the operator's own sentences; nothing here judges anything a second time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prompt_operator.api.common import rfc3339
+from prompt_operator.cli import advice
+from prompt_operator.cli.reading import when
+from prompt_operator.cli.suspend import REASON_ANNOTATION
+from prompt_operator.core.conditions import find
+from prompt_operator.core.duration import spoken
+from prompt_operator.core.reasons import ConditionType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from prompt_operator.api.prompt import Prompt
+    from prompt_operator.api.promptrollback import PromptRollback
+    from prompt_operator.api.promptstatus import Decision, RuleStatus
+    from prompt_operator.api.promptversion import PromptVersion
+
+_REFUSALS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All that is told from."""
+
+    prompt: Prompt
+    rollbacks: tuple[PromptRollback, ...]
+    """Requests and records of the prompt, newest first."""
+    versions: Mapping[str, PromptVersion]
+    """The rejected and the active version, as far as they exist."""
+    flags: str
+    """Options of this run, for commands to copy."""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A title and its sentences."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+def sections(case: Case) -> tuple[Section, ...]:
+    """Return the sections that have something to say, in reading order."""
+    name = f"{case.prompt.metadata.name} in namespace {case.prompt.metadata.namespace}"
+    told = (
+        Section(name, tuple(_active(case))),
+        Section("What is wrong", tuple(_wrong(case)) or ("Nothing.",)),
+        Section("Rules that are not Normal", tuple(_rule(rule, case.now) for rule in case.prompt.status.rules)),
+        Section("Last decision", tuple(_decision(case))),
+        Section("Rollbacks that were refused", tuple(_refusals(case))),
+        Section("Held versions", tuple(_held(case))),
+        Section("What to do", tuple(advice.steps(case.prompt, case.rollbacks, case.flags))),
+    )
+    return tuple(section for section in told if section.lines)
+
+
+def rejected(prompt: Prompt) -> str | None:
+    """Return the version that the last decision rolled back; None when it did not roll back."""
+    decision = prompt.status.decision
+    return decision.from_version if decision is not None and decision.kind != "Activation" else None
+
+
+# --- what is active
+
+
+def _active(case: Case) -> Iterator[str]:
+    prompt, status = case.prompt, case.prompt.status
+    active, desired = status.active_version, prompt.spec.version
+    if not active:
+        yield f"No version is active; spec.version asks for {desired}."
+    else:
+        since = f", for {spoken(case.now - status.activated_at)}" if status.activated_at else ""
+        asked = "as spec.version asks" if active == desired else f"but spec.version asks for {desired}"
+        yield f"{active} is active{since}, {asked}."
+        yield from _activation(case)
+    yield from _switches(prompt)
+    if (status.observed_generation or 0) < prompt.metadata.generation:
+        yield "The operator has not looked at the latest change of spec yet."
+
+
+def _activation(case: Case) -> Iterator[str]:
+    status = case.prompt.status
+    if status.override is not None:
+        how = {"Rollback": "an automatic rollback", "ManualRollback": "a rollback that a person asked for"}
+        cause = how.get(status.override.because, "an experiment")
+        yield f"It stands in for {status.override.against} since {rfc3339(status.override.since)}, by {cause}."
+    elif status.history and status.history[0].version == status.active_version:
+        entry = status.history[0]
+        why = f": {entry.reason}" if entry.reason else "."
+        yield f"It was activated at {rfc3339(entry.at)} for {entry.by or 'unknown'}{why}"
+
+
+def _switches(prompt: Prompt) -> Iterator[str]:
+    if prompt.spec.suspend:
+        reason = prompt.metadata.annotations.get(REASON_ANNOTATION, "")
+        yield f"It is suspended{f' ({reason})' if reason else ''}: nothing automatic happens."
+    serving = find(prompt.status.conditions, ConditionType.SERVING)
+    if serving is not None and serving.status != "True":
+        yield f"Serving is {serving.status} ({serving.reason}): {serving.message}."
+
+
+# --- what is wrong
+
+
+def _wrong(case: Case) -> Iterator[str]:
+    said = ""
+    for kind, fine in _FINE.items():
+        condition = find(case.prompt.status.conditions, kind)
+        if condition is not None and condition.status not in fine and condition.message not in said:
+            said += condition.message
+            yield f"{kind} is {condition.status} ({condition.reason}): {condition.message}."
+            if kind is ConditionType.HEALTHY:
+                yield from _foreseen(case, case.prompt.status.active_version)
+    if not case.prompt.status.conditions:
+        yield "The operator has not looked at this prompt yet."
+    for request in case.rollbacks:
+        if request.spec.decision is None and request.status.record is None:
+            yield f"Request {request.metadata.name} of {request.spec.requested_by} is not answered yet."
+
+
+_FINE: Mapping[ConditionType, tuple[str, ...]] = {
+    ConditionType.READY: ("True",),
+    ConditionType.STALLED: ("False",),
+    ConditionType.RECONCILING: ("False",),
+    ConditionType.HEALTHY: ("True", "Unknown"),
+    ConditionType.REVIEW_REQUIRED: ("False",),
+    ConditionType.NOT_IMPLEMENTED: ("False",),
+}
+"""Condition -> the statuses that nobody has to care about."""
+
+
+def _rule(rule: RuleStatus, now: datetime) -> str:
+    message = f": {rule.message}" if rule.message else "."
+    return f"{rule.name} is {rule.state} for {spoken(now - rule.since)}{message}"
+
+
+# --- what was decided
+
+
+def _decision(case: Case) -> Iterator[str]:
+    decision = case.prompt.status.decision
+    if decision is None:
+        return
+    yield f"{rfc3339(decision.at)}: {decision.from_version or 'nothing'} -> {decision.to_version}, {_by(decision)}."
+    if decision.reason:
+        yield f"Because {decision.reason}"
+    if decision.evidence:
+        yield f"Measured at {rfc3339(decision.evidence[0].at)}; the numbers are in PromptRollback {decision.id}."
+    yield from _outcome(case, decision)
+    yield from _foreseen(case, rejected(case.prompt))
+
+
+def _by(decision: Decision) -> str:
+    if decision.kind == "ManualRollback":
+        return f"a rollback that {decision.requested_by or 'somebody'} asked for"
+    return f"an automatic rollback by rule {decision.rule}" if decision.kind == "Rollback" else "an activation"
+
+
+def _outcome(case: Case, decision: Decision) -> Iterator[str]:
+    record = next((each for each in case.rollbacks if each.metadata.name == decision.id), None)
+    if record is None:
+        return
+    status = record.status
+    if status.message:
+        yield f"Outcome: {status.outcome or 'not judged yet'}: {status.message}."
+    if record.spec.acknowledge is not None:
+        yield f"{record.spec.acknowledge.by} takes care of it: {record.spec.acknowledge.reason}"
+
+
+def _foreseen(case: Case, failing: str | None) -> Iterator[str]:
+    """Yield what the author of the failing version thought might go wrong."""
+    version = case.versions.get(failing or "")
+    exploration = version.spec.exploration if version is not None else None
+    for choice in exploration.decisions if exploration is not None else ():
+        if version is not None and choice.potential_issue:
+            yield f"The author of {version.spec.version} foresaw, choosing {choice.selected}: {choice.potential_issue}"
+
+
+def _refusals(case: Case) -> Iterator[str]:
+    """Yield the newest refusals, of rules by guards and of people's requests."""
+    refused = [each for each in case.rollbacks if each.spec.decision in {"Refused", "DryRun"}]
+    for record in refused[:_REFUSALS]:
+        spec = record.spec
+        who = f"rule {spec.rule}" if spec.trigger == "Automatic" else f"a request of {spec.requested_by}"
+        yield f"{rfc3339(when(record))}: {who} from {spec.from_version}: {spec.guard}: {spec.reason}"
+    if len(refused) > _REFUSALS:
+        yield f"… and {len(refused) - _REFUSALS} earlier ones: kubectl get promptrollbacks {case.flags}"
+
+
+def _held(case: Case) -> Iterator[str]:
+    decision = case.prompt.status.decision
+    for held in case.prompt.status.held:
+        told = decision is not None and held.record == decision.id
+        yield f"{held.version} since {rfc3339(held.since)}{f': {held.reason}' if held.reason and not told else ''}"
+        yield f"  lift it with: {advice.lifting(case.prompt, held, case.flags)}"

@@ -1,0 +1,165 @@
+"""What `lint` finds: what would be refused, what the operator could not use, and what has no effect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from prompt_client import wire
+from prompt_operator.api.common import API_VERSION, GROUP, ObjectName
+from prompt_operator.api.policyblocks import RuleSpec
+from prompt_operator.cli import schema
+from prompt_operator.core import unimplemented
+from prompt_operator.core.policy import compiled_rule
+from prompt_operator.core.projection import Owner, Served, entry_of, render, size
+from prompt_operator.core.rules.errors import RuleError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prompt_operator.cli.manifests import Document
+
+ERROR, WARNING = "error", "warning"
+_RULES = {"Prompt": "rules", "PromptPolicy": "rules", "Experiment": "guardrails"}
+_IDLE = {
+    "Prompt": unimplemented.PROMPT,
+    "PromptVersion": unimplemented.PROMPT_VERSION,
+    "PromptPolicy": unimplemented.PROMPT_POLICY,
+    "Experiment": unimplemented.EXPERIMENT,
+}
+_LONGEST_REVISION = 2**53 - 1
+_NAME: TypeAdapter[str] = TypeAdapter(ObjectName)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or odd."""
+
+    document: Document
+    severity: str
+    """`error` or `warning`."""
+    path: str
+    """Of the member; empty for the whole object."""
+    message: str
+
+    def __str__(self) -> str:
+        parts = (f"{self.document.file}:{self.document.number}", self.path, self.message)
+        line = ": ".join(part for part in parts if part)
+        return line if self.severity == ERROR else line.replace(": ", ": warning: ", 1)
+
+
+def ours(document: Document) -> bool:
+    """Tell whether the object is of this API group, whatever its version; others are not looked at."""
+    return str(document.manifest.get("apiVersion") or "").split("/")[0] == GROUP
+
+
+def findings(documents: Iterable[Document]) -> list[Finding]:
+    """Return all findings in the order of the files, object by object and then across them."""
+    looked_at = [document for document in documents if ours(document)]
+    alone = [finding for document in looked_at for finding in _alone(document)]
+    return alone + list(_repeated(looked_at)) + list(_missing_versions(looked_at))
+
+
+# --- one object
+
+
+def _alone(document: Document) -> Iterator[Finding]:
+    stranger = _stranger(document)
+    if stranger:
+        yield Finding(document, ERROR, *stranger)
+        return
+    checks = (schema.problems(document.manifest), _bad_name(document), _bad_rules(document), _bad_content(document))
+    for problems in checks:
+        yield from (Finding(document, ERROR, path, message) for path, message in problems)
+    idle = unimplemented.not_implemented(document.spec, _IDLE.get(document.kind, ()))
+    if idle is not None:
+        yield Finding(document, WARNING, "", idle.message)
+
+
+def _stranger(document: Document) -> schema.Problem | None:
+    """Say what is wrong with the type itself; nothing else can be checked then."""
+    if document.kind not in schema.MODELS:
+        return "kind", f"unknown kind '{document.kind}', {did_you_mean(document.kind, schema.MODELS)}"
+    if document.manifest["apiVersion"] != API_VERSION:
+        return "apiVersion", f"unknown version {document.manifest['apiVersion']}: use {API_VERSION}"
+    return None
+
+
+def _bad_name(document: Document) -> Iterator[schema.Problem]:
+    try:
+        _NAME.validate_python(document.name or "a")  # a missing one is the schema's business
+    except ValidationError:
+        yield "metadata.name", "must be lower case letters, digits, '-' and '.', with a letter or digit at both ends"
+
+
+def _bad_rules(document: Document) -> Iterator[schema.Problem]:
+    member = _RULES.get(document.kind, "")
+    rules = document.spec.get(member)
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        error = _rule_error(rule)
+        if error is not None:
+            part = ".condition" if error.column else ""
+            yield f"spec.{member}[{index}]{part}", str(error)
+
+
+def _rule_error(rule: Any) -> RuleError | None:
+    """Return why the operator cannot use a rule; None also where the schema's findings say it already."""
+    try:
+        spec = RuleSpec.model_validate(rule)
+    except ValidationError:
+        return None
+    if spec.condition is None or spec.state == "Disabled":
+        return None
+    compiled = compiled_rule(spec)
+    return compiled if isinstance(compiled, RuleError) else None
+
+
+def _bad_content(document: Document) -> Iterator[schema.Problem]:
+    spec = document.spec
+    if document.kind != "PromptVersion":
+        return
+    try:
+        entry = entry_of(spec)
+    except wire.CanonicalizationError as error:
+        yield "spec", f"the content has no canonical form, so it cannot be hashed: {error}"
+        return
+    if spec.get("contentHash") not in {None, entry["hash"]}:
+        yield "spec.contentHash", f"does not fit the content, whose hash is {entry['hash']}"
+    if _bytes(document, entry) > wire.MAX_BYTES:
+        yield "spec", f"takes {_bytes(document, entry)} bytes in its ConfigMap, at most {wire.MAX_BYTES} are allowed"
+
+
+def _bytes(document: Document, entry: Mapping[str, Any]) -> int:
+    """Return what the version takes when it is projected; 0 when it cannot be."""
+    if not ("text" in entry or "messages" in entry):
+        return 0
+    served = Served(str(document.spec.get("version")), entry["hash"], wire.MODE_ACTIVE, _LONGEST_REVISION)
+    reference = document.spec.get("promptRef")
+    name = str(reference.get("name")) if isinstance(reference, dict) else ""
+    return size(render(Owner(document.namespace, name, ""), f"prompt-{name}", served, entry))
+
+
+# --- several objects
+
+
+def _repeated(documents: Iterable[Document]) -> Iterator[Finding]:
+    first: dict[tuple[str, str, str], Document] = {}
+    for document in documents:
+        if not document.name:
+            continue
+        other = first.setdefault((document.kind, document.namespace, document.name), document)
+        if other is not document:
+            place = f"{other.file}:{other.number}"
+            yield Finding(document, ERROR, "metadata.name", f"{document.kind} {document.name} is also in {place}")
+
+
+def _missing_versions(documents: Iterable[Document]) -> Iterator[Finding]:
+    documents = tuple(documents)
+    there = {(document.namespace, document.name) for document in documents if document.kind == "PromptVersion"}
+    for document in documents:
+        version = document.spec.get("version")
+        wanted = f"{document.name}-{version}"
+        if document.kind == "Prompt" and version and (document.namespace, wanted) not in there:
+            yield Finding(document, WARNING, "spec.version", f"PromptVersion {wanted} is not among these files")

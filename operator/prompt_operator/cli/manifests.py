@@ -1,0 +1,119 @@
+"""Files to documents, read as the API server reads them: no dates, no member twice."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from prompt_operator.cli.failures import BadFile
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator
+
+STDIN = "-"
+_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One object, and where it stands."""
+
+    file: str
+    number: int
+    """Of the YAML document in its file, from 1."""
+    manifest: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """`kind`, as far as it is text."""
+        return str(self.manifest.get("kind") or "")
+
+    @property
+    def name(self) -> str:
+        """`metadata.name`, empty without one."""
+        return str(self._metadata.get("name") or "")
+
+    @property
+    def namespace(self) -> str:
+        """`metadata.namespace`, empty without one."""
+        return str(self._metadata.get("namespace") or "")
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """`spec`, empty when it is missing or no mapping."""
+        return _mapping(self.manifest.get("spec"))
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        return _mapping(self.manifest.get("metadata"))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def documents(paths: Iterable[str]) -> tuple[Document, ...]:
+    """Read all objects of files, of folders (YAML and JSON in them) and of `-`; lists are taken apart.
+
+    Raises:
+        BadFile: a file is missing, is no YAML, or holds something else than objects.
+    """
+    return tuple(document for path in paths for file in _files(path) for document in _of(file))
+
+
+def _files(path: str) -> list[str]:
+    if path == STDIN or not Path(path).is_dir():
+        return [path]
+    return sorted(str(file) for file in Path(path).rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+
+
+def _of(file: str) -> Iterator[Document]:
+    for number, content in enumerate(_loaded(file), start=1):
+        for item in _items(content):
+            if not isinstance(item, dict):
+                raise BadFile(f"{file}:{number}: not an object: a manifest has apiVersion, kind, metadata and spec")
+            yield Document(file, number, item)
+
+
+def _loaded(file: str) -> list[Any]:
+    try:
+        text = sys.stdin.read() if file == STDIN else Path(file).read_text("utf-8")
+        return list(yaml.load_all(text, _Loader))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"{file}: cannot be read: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise BadFile(f"{file}: not valid YAML{where}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise BadFile(f"{file}: not valid YAML: {error}") from error
+
+
+def _items(content: Any) -> list[Any]:
+    if isinstance(content, dict) and content.get("kind") == "List":
+        return list(content.get("items") or ())
+    return [] if content is None else [content]
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader to whom a time is text, as it is in JSON, and who refuses a member that is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
+        """Build a mapping; a second member of the same name would silently win."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            if isinstance(key.value, str) and key.value != "<<":
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}

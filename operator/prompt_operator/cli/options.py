@@ -1,0 +1,75 @@
+"""Options that many verbs share, and the step from a command line to a session."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from prompt_operator.cli.failures import told
+from prompt_operator.cli.session import Target, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from prompt_operator.cli.session import Connect, Session
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+OUTPUTS = ("table", "json", "yaml")
+
+output = click.option(
+    "-o", "--output", type=click.Choice(OUTPUTS), default="table", show_default=True, help="Form of the output."
+)
+reason = click.option("--reason", required=True, help="Why; kept in the record for those who read it later.")
+yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+
+_TARGET: tuple[Callable[[Any], Any], ...] = (
+    click.option("-n", "--namespace", default="", help="Namespace.  [default: the one of the context]"),
+    click.option("--context", "context_name", default="", help="Context of the kubeconfig.  [default: the current]"),
+    click.option("--kubeconfig", default="", help="Path of the kubeconfig.  [default: KUBECONFIG, ~/.kube/config]"),
+)
+
+
+def in_cluster(verb: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a click callback of `async def verb(session, **parameters)`, with the options that choose a cluster.
+
+    A test gives another way to a cluster as the click context's `obj`.
+    """
+
+    @click.pass_context
+    @wraps(verb)
+    def run(click_context: click.Context, /, **given: Any) -> None:
+        target = Target(given.pop("kubeconfig"), given.pop("context_name"), given.pop("namespace"))
+        with told():
+            asyncio.run(_within(click_context.obj or connect, target, verb, given))
+
+    callback: Callable[..., None] = run
+    for option in reversed(_TARGET):
+        callback = option(callback)
+    return callback
+
+
+async def _within(
+    connecting: Connect, target: Target, verb: Callable[..., Coroutine[Any, Any, None]], given: dict[str, Any]
+) -> None:
+    async with connecting(target) as session:
+        await verb(session, **given)
+
+
+def command(session: Session, *words: str) -> str:
+    """Write a command line that can be copied and goes to the same place."""
+    return " ".join(["kubectl prompt", *words, session.flags])
+
+
+def sure(question: str, *, yes: bool) -> None:
+    """Ask on a terminal whether to go on; elsewhere (a script, a pipeline) nobody can answer and nobody is asked."""
+    if not yes and _on_terminal():
+        click.confirm(question, abort=True, err=True)
+
+
+def _on_terminal() -> bool:
+    return sys.stdin.isatty()

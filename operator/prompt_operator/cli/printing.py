@@ -1,0 +1,65 @@
+"""Tables, JSON and YAML. Colours only on a terminal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from prompt_operator.core.duration import spoken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+_STYLES = {"True": "green", "False": "red", "Unknown": "yellow"}
+_UNLIMITED = 100_000
+"""Columns where there is no terminal: nothing is cut off for a program."""
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print columns as kubectl does; on a terminal a cell that does not fit is cut."""
+    grid = Table(*headers, box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for column in grid.columns:
+        column.no_wrap = True
+    for row in rows:
+        grid.add_row(*(Text(cell or "-", style=_STYLES.get(cell, "")) for cell in row))
+    for line in _rendered(grid):
+        click.echo(line.rstrip())
+
+
+def _rendered(grid: Table) -> list[str]:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _UNLIMITED
+    with console.capture() as captured:
+        console.print(grid)
+    return captured.get().splitlines()
+
+
+def document(value: Any, form: str) -> None:
+    """Print a value as `json` or `yaml`."""
+    if form == "json":
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def heading(text: str) -> None:
+    """Print a line in bold where there is a terminal."""
+    click.secho(text, bold=True)
+
+
+def note(text: str) -> None:
+    """Tell a person something beside the result: on stderr, so that pipes get the result alone."""
+    click.echo(text, err=True)
+
+
+def ago(instant: datetime | None, now: datetime) -> str:
+    """Return how long ago that was, `5m10s`; empty for never."""
+    return "" if instant is None else spoken(now - instant)

@@ -1,0 +1,47 @@
+"""docs/reference/cli.md from the help texts: `python -m tests.cli.reference` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from prompt_operator.cli.main import VERBS, main
+
+FILE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+_INTRODUCTION = """\
+# kubectl prompt
+
+<!-- Generated from the help texts; change those, then run: python -m tests.cli.reference -->
+
+`kubectl-prompt` comes with `pip install "prompt-operator[operator]"`; on PATH, kubectl runs it as `kubectl prompt`.
+
+It uses your kubeconfig and your rights; the roles are in `manifests/roles-for-people.yaml`. Reading verbs need `get`
+and `list` on prompts, promptversions and promptrollbacks; `suspend`, `resume`, `fallback`, `enable`, `retry` and
+`review` need `patch` on prompts; `rollback` needs `create`, `release` and `ack` need `patch` on promptrollbacks.
+
+- **Exit status:** 0 done; 1 refused, not found, no cluster, or `lint` found something; 2 wrong usage or a file that
+  cannot be read.
+- **Output:** the result is on stdout, remarks and errors are on stderr. `-o json` and `-o yaml` are for programs.
+  Colours are off when stdout is no terminal, and with `NO_COLOR` set.
+- **Text of prompts** is printed by `diff` and `get --text` only.
+- **Confirmation:** `rollback`, `release`, `retry` and `fallback` ask first when stdin is a terminal; `--yes` does not
+  ask.
+- **Git:** `suspend`, `resume`, `fallback` and `enable` patch one field of `spec` as field manager `kubectl-prompt`.
+  Where Git, Argo CD or Flux keeps the manifest, it may put the field back: change it there, too.
+"""
+
+
+def render() -> str:
+    """Return the whole page."""
+    return "\n".join([_INTRODUCTION, *(_section(str(verb.name)) for verb in VERBS)])
+
+
+def _section(verb: str) -> str:
+    shown = CliRunner().invoke(main, [verb, "--help"], prog_name="kubectl prompt", terminal_width=100)
+    return f"## {verb}\n\n```text\n{shown.output.rstrip()}\n```\n"
+
+
+if __name__ == "__main__":
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    FILE.write_text(render(), "utf-8")

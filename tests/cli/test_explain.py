@@ -1,0 +1,233 @@
+"""What `explain` tells, to the letter."""
+
+from __future__ import annotations
+
+import json
+from textwrap import dedent
+from typing import Any
+
+from tests.cli.cluster import (
+    FINE,
+    RECORD,
+    FakeCluster,
+    at,
+    condition,
+    prompt,
+    record,
+    rolled_back,
+    thing,
+    version,
+)
+
+from prompt_operator.ports import PROMPT_ROLLBACK
+
+EXPLORED = {
+    "decisions": [
+        {"depth": 1, "selected": "B", "potentialIssue": "may forget the form of the answer"},
+        {"depth": 2, "selected": "B.1"},
+    ]
+}
+MEASURED = "error_rate 60.0% (120 of 200 in 5m; at least 48.4% at 99.9% confidence) > 5%"
+
+
+def told(*objects: dict[str, Any]) -> str:
+    """Return what is told of the prompt."""
+    done = FakeCluster.of(*objects).run("explain", "greeting")
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def text(block: str) -> str:
+    """Return an expected text."""
+    return dedent(block).lstrip("\n")
+
+
+def test_a_prompt_that_is_fine() -> None:
+    """Active and why; nothing is wrong, nothing to do, and no empty sections."""
+    assert told(prompt()) == text("""
+        greeting in namespace shop
+          1.0.0 is active, for 10m, as spec.version asks.
+          It was activated at 2026-11-21T08:00:00Z for argocd-controller.
+
+        What is wrong
+          Nothing.
+
+        What to do
+          Nothing.
+        """)
+
+
+def test_after_an_automatic_rollback() -> None:
+    """What happened, the evidence, what the author foresaw, the outcome, and the command that lifts the hold."""
+    watched = {"message": "1.0.0 is watched until 2026-11-21T08:20:00Z"}
+    objects = (rolled_back(), record(status=watched), version("2.0.0", exploration=EXPLORED))
+    assert told(*objects) == text(f"""
+        greeting in namespace shop
+          1.0.0 is active, for 5m, but spec.version asks for 2.0.0.
+          It stands in for 2.0.0 since 2026-11-21T08:05:00Z, by an automatic rollback.
+
+        What is wrong
+          Ready is False (RolledBack): 1.0.0 is active instead of 2.0.0: 2.0.0 was rolled back and stays out: set spec.release of PromptRollback {RECORD}.
+
+        Last decision
+          2026-11-21T08:05:00Z: 2.0.0 -> 1.0.0, an automatic rollback by rule critical-error-rate.
+          Because critical-error-rate: {MEASURED}
+          Measured at 2026-11-21T08:04:00Z; the numbers are in PromptRollback {RECORD}.
+          Outcome: not judged yet: 1.0.0 is watched until 2026-11-21T08:20:00Z.
+          The author of 2.0.0 foresaw, choosing B: may forget the form of the answer
+
+        Held versions
+          2.0.0 since 2026-11-21T08:05:00Z
+            lift it with: kubectl prompt release {RECORD} -n shop --reason "…"
+
+        What to do
+          Put right what was wrong with 2.0.0, release it under a new version and set spec.version to that.
+          If 2.0.0 was not the cause, lift its hold as said above.
+        """)  # noqa: E501
+
+
+def test_a_critical_rule_that_a_guard_keeps_from_rolling_back() -> None:
+    """The rule with its message, the guard's refusal from its record, and the ways out with the record to sign."""
+    message = "critical-error-rate fires, not rolled back: 3 automatic rollbacks within 24 hours, the limit is 3"
+    rules = [{"name": "critical-error-rate", "state": "Firing", "since": at(8), "message": MEASURED}]
+    unhealthy = condition("Healthy", "False", "ManualInterventionRequired", message)
+    refusal = record(
+        "refused", minutes=9, decision="Refused", guard="DailyLimitReached", toVersion="",
+        reason="3 automatic rollbacks within 24 hours, the limit is 3",
+    )  # fmt: skip
+    shown = prompt(status={"rules": rules, "conditions": [*FINE[:2], unhealthy]})
+    explored = version("1.0.0", exploration=EXPLORED)
+    assert told(shown, record(), refusal, explored) == text(f"""
+        greeting in namespace shop
+          1.0.0 is active, for 10m, as spec.version asks.
+          It was activated at 2026-11-21T08:00:00Z for argocd-controller.
+
+        What is wrong
+          Healthy is False (ManualInterventionRequired): {message}.
+          The author of 1.0.0 foresaw, choosing B: may forget the form of the answer
+
+        Rules that are not Normal
+          critical-error-rate is Firing for 2m: {MEASURED}
+
+        Rollbacks that were refused
+          2026-11-21T08:09:00Z: rule critical-error-rate from 2.0.0: DailyLimitReached: 3 automatic rollbacks within 24 hours, the limit is 3
+
+        What to do
+          To allow the next automatic rollback: kubectl prompt ack {RECORD} -n shop --reason "…"
+          To go back by hand: kubectl prompt rollback greeting -n shop --reason "…"
+          To let applications use their default: kubectl prompt fallback greeting -n shop
+        """)  # noqa: E501
+
+
+def test_a_suspended_prompt_in_fallback() -> None:
+    """Both switches are told with the reason that was given, and both commands that end them."""
+    serving = condition("Serving", "False", "Fallback", "applications use their built-in default")
+    ready = condition("Ready", "True", "Suspended", "suspended: 1.0.0 stays active until spec.suspend is false")
+    shown = prompt(
+        spec={"suspend": True, "mode": "Fallback"},
+        annotations={"promptops.dev/suspendReason": "load test"},
+        status={"conditions": [ready, serving]},
+    )
+    assert told(shown) == text("""
+        greeting in namespace shop
+          1.0.0 is active, for 10m, as spec.version asks.
+          It was activated at 2026-11-21T08:00:00Z for argocd-controller.
+          It is suspended (load test): nothing automatic happens.
+          Serving is False (Fallback): applications use their built-in default.
+
+        What is wrong
+          Nothing.
+
+        What to do
+          When it may go on: kubectl prompt resume greeting -n shop
+          To serve the prompt again: kubectl prompt enable greeting -n shop
+        """)
+
+
+def test_a_prompt_nobody_has_looked_at() -> None:
+    """An operator that does not run, or looks elsewhere, is named as the first thing to check."""
+    status: dict[str, Any] = {"activeVersion": None, "history": [], "conditions": [], "observedGeneration": None}
+    assert told(prompt(status=status)) == text("""
+        greeting in namespace shop
+          No version is active; spec.version asks for 1.0.0.
+          The operator has not looked at the latest change of spec yet.
+
+        What is wrong
+          The operator has not looked at this prompt yet.
+
+        What to do
+          See whether the operator runs and looks after this namespace.
+        """)
+
+
+def test_a_version_that_is_not_there() -> None:
+    """Names the object to apply."""
+    missing = "PromptVersion greeting-3.0.0 does not exist"
+    ready, stalled = (condition(*each, "VersionMissing", missing) for each in (("Ready", "False"), ("Stalled", "True")))
+    shown = told(prompt("3.0.0", status={"conditions": [ready, stalled]}))
+    assert f"  Ready is False (VersionMissing): {missing}.\n\n" in shown, "the same message is told once"
+    assert "  Apply PromptVersion greeting-3.0.0, or set spec.version to one that exists.\n" in shown
+
+
+def test_no_target_leaves_fallback() -> None:
+    """Where there is nothing to go back to, going back by hand is not offered."""
+    unhealthy = condition("Healthy", "False", "NoTarget", "critical-error-rate fires, not rolled back")
+    shown = told(prompt(status={"conditions": [*FINE[:2], unhealthy]}))
+    assert "kubectl prompt fallback greeting -n shop" in shown
+    assert "kubectl prompt rollback" not in shown
+
+
+def test_a_review_and_a_policy_in_fallback() -> None:
+    """What others have to do is said without a command; what the reader can do, with one."""
+    conditions = [
+        FINE[0],
+        condition("Serving", "False", "Fallback", "applications use their built-in default"),
+        condition("ReviewRequired", "True", "ReviewRequested", "calibration-drift asks for a review"),
+    ]
+    shown = told(prompt(status={"conditions": conditions}))
+    assert "ReviewRequired is True (ReviewRequested): calibration-drift asks for a review." in shown
+    assert "Its policy or the whole operator is switched to Fallback: switch it back there." in shown
+    assert "Look at its answers, then: kubectl prompt review greeting -n shop" in shown
+
+
+def test_a_manual_rollback_and_a_request_without_an_answer() -> None:
+    """Who asked and why, who takes care of it, and the request that still waits."""
+    decision = {
+        "id": RECORD, "kind": "ManualRollback", "decision": "Executed", "from": "2.0.0", "to": "1.0.0",
+        "reason": "odd answers", "requestedBy": "ada", "at": at(5),
+    }  # fmt: skip
+    spec = {"promptRef": {"name": "greeting"}, "fromVersion": "1.0.0", "reason": "again", "requestedBy": "bob"}
+    acknowledged = record(trigger="Manual", acknowledge={"by": "bob", "reason": "on it"})
+    shown = told(prompt(status={"decision": decision}), acknowledged, thing(PROMPT_ROLLBACK, "please", spec))
+    assert "2.0.0 -> 1.0.0, a rollback that ada asked for.\n  Because odd answers\n" in shown
+    assert "  bob takes care of it: on it\n" in shown
+    assert "  Request please of bob is not answered yet.\n" in shown
+
+
+def test_many_refusals_are_cut() -> None:
+    """The newest five, newest first, and how to see the rest; another prompt's are not told."""
+    refusals = [
+        record(f"r{number}", minutes=number, decision="Refused", guard="CoolingDown", reason=f"reason {number}")
+        for number in range(7)
+    ]
+    foreign = record("foreign", decision="Refused", guard="NoTarget", promptRef={"name": "other"})
+    shown = told(prompt(), foreign, *refusals)
+    assert [line[-1] for line in shown.splitlines() if "CoolingDown" in line] == ["6", "5", "4", "3", "2"]
+    assert "… and 2 earlier ones: kubectl get promptrollbacks -n shop" in shown
+    assert "NoTarget" not in shown
+
+
+def test_a_hold_without_record_is_lifted_by_retry() -> None:
+    """Where there is nothing to sign, the annotation is the way."""
+    held = {"held": [{"version": "2.0.0", "since": at(5), "reason": "it was bad"}], "decision": None}
+    shown = told(rolled_back(status=held))
+    assert (
+        "  2.0.0 since 2026-11-21T08:05:00Z: it was bad\n    lift it with: kubectl prompt retry greeting -n shop"
+        in shown
+    )
+
+
+def test_the_same_for_programs() -> None:
+    """As JSON: titles and lines."""
+    done = FakeCluster.of(prompt()).run("explain", "greeting", "-o", "json")
+    assert json.loads(done.stdout)[-1] == {"title": "What to do", "lines": ["Nothing."]}

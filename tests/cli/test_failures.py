@@ -1,0 +1,96 @@
+"""Every way in which the cluster can fail is one sentence and exit status 1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from tests.cli.cluster import FakeCluster, prompt
+
+from prompt_operator.cli.main import main
+from prompt_operator.ports import Conflict, Forbidden, GiveUp, Retry, Unavailable, UnknownKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            Forbidden('GET Prompt shop/greeting: 403 Forbidden: prompts is forbidden: User "bob" cannot get it'),
+            (
+                'You may not do this: prompts is forbidden: User "bob" cannot get it. '
+                "Ask for the right, or choose another --context."
+            ),
+        ),
+        (
+            UnknownKind("GET Prompt shop: 404 : 404 page not found"),
+            (
+                "The cluster does not know this kind: install the CRDs (kubectl apply --server-side -f crds/), "
+                "or choose another cluster with --context (GET Prompt shop: 404 : 404 page not found)."
+            ),
+        ),
+        (
+            Unavailable("GET Prompt shop: connection refused"),
+            (
+                "The API server does not answer: see whether the cluster runs and --context is right "
+                "(GET Prompt shop: connection refused)."
+            ),
+        ),
+        (
+            Conflict("PATCH Prompt shop/greeting: 409 Conflict"),
+            (
+                "Somebody changed it at the same moment, nothing was written: run it again "
+                "(PATCH Prompt shop/greeting: 409 Conflict)."
+            ),
+        ),
+        (
+            Retry("GET: 429 TooManyRequests"),
+            "The API server refused it, nothing was written: GET: 429 TooManyRequests.",
+        ),
+        (GiveUp("PATCH: 422 Invalid: no"), "The API server refused it, nothing was written: PATCH: 422 Invalid: no."),
+    ],
+)
+def test_a_failure_of_the_cluster(error: Exception, said: str) -> None:
+    """What happened and what to do, without a traceback."""
+    done = FakeCluster(failing=error).run("explain", "greeting")
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"Error: {said}\n")
+
+
+def test_an_object_of_another_release() -> None:
+    """A status this release cannot read is told with the field, not with a traceback."""
+    done = FakeCluster.of(prompt(status={"activatedAt": "yesterday"})).run("get")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: This Prompt is of another release (status.activatedAt: ")
+
+
+def test_no_kubeconfig(tmp_path: Path) -> None:
+    """The file that was tried is named."""
+    done = CliRunner().invoke(main, ["get", "--kubeconfig", str(tmp_path / "none")])
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"Error: No cluster: cannot use the credentials in {tmp_path / 'none'}: ")
+
+
+def test_a_context_that_is_not_there(tmp_path: Path) -> None:
+    """A misspelt --context is told as such."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text("{apiVersion: v1, kind: Config, clusters: [], users: [], contexts: [], current-context: ''}")
+    done = CliRunner().invoke(main, ["get", "--kubeconfig", str(kubeconfig), "--context", "prod"])
+    assert done.exit_code == 1
+    assert "prod" in done.stderr
+
+
+def test_commands_to_copy_go_to_the_same_cluster() -> None:
+    """--context and --kubeconfig are part of every command that is shown."""
+    cluster = FakeCluster.of(prompt(spec={"suspend": True}))
+    shown = cluster.run("explain", "greeting", "--context", "my prod").stdout
+    assert "kubectl prompt resume greeting -n shop --context 'my prod'\n" in shown
+
+
+def test_no_verb_shows_the_verbs() -> None:
+    """Without a verb the help is printed, as wrong usage."""
+    done = CliRunner().invoke(main, [])
+    assert done.exit_code == 2
+    assert "Commands:" in done.output

@@ -1,0 +1,233 @@
+"""`lint`: the same answers as the API server and the operator, from files alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.cluster.manifest_cases import Case, cases, manifest
+
+from prompt_client import wire
+from prompt_operator.cli.findings import ERROR, findings
+from prompt_operator.cli.main import main
+from prompt_operator.cli.manifests import Document
+
+SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
+GOOD = """
+    apiVersion: promptops.dev/v1alpha1
+    kind: PromptVersion
+    metadata: {name: greeting-1.0.0}
+    spec: {promptRef: {name: greeting}, version: 1.0.0, text: "Greet {{ name }}."}
+    ---
+    apiVersion: promptops.dev/v1alpha1
+    kind: Prompt
+    metadata: {name: greeting}
+    spec: {version: 1.0.0}
+    """
+
+
+def lint(*args: str, stdin: str = "") -> Result:
+    """Run lint."""
+    return CliRunner().invoke(main, ["lint", *args], input=stdin)
+
+
+def checked(text: str, *args: str) -> Result:
+    """Lint a text from stdin."""
+    return lint("-", *args, stdin=dedent(text))
+
+
+def errors(case: Case) -> list[str]:
+    """Return the errors found in a row of the table that the API server is tested with."""
+    found = findings([Document("f", 1, manifest(case, case.spec))])
+    return [str(finding) for finding in found if finding.severity == ERROR]
+
+
+@pytest.mark.parametrize("case", cases("accepted"), ids=lambda case: f"{case.kind}-{case.case[:40]}")
+def test_what_the_api_server_accepts_has_no_errors(case: Case) -> None:
+    """The same table as in tests/cluster/test_admission_of_manifests."""
+    assert errors(case) == []
+
+
+@pytest.mark.parametrize("case", cases("refused"), ids=lambda case: f"{case.kind}-{case.case[:40]}")
+def test_what_the_api_server_refuses_has_errors(case: Case) -> None:
+    """Each row is refused, and where the model explains the refusal, in the same words."""
+    found = errors(case)
+    assert found
+    if "must" in case.says and "in body" not in case.says and "must have" not in case.says:
+        assert any(case.says in line for line in found)
+
+
+def test_good_files_are_silent() -> None:
+    """No output on stdout, exit status 0, counts on stderr."""
+    done = checked(GOOD)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "0 errors, 0 warnings in 2 objects\n")
+
+
+def test_the_samples_are_good() -> None:
+    """The two alternative files of support-bot 1.1.0 name the same object on purpose, so one of them is left out."""
+    files = [str(file) for file in sorted(SAMPLES.rglob("*.yaml")) if file.name != "version-1.1.0-bad.yaml"]
+    done = lint("--strict", *files)
+    assert (done.exit_code, done.stdout) == (0, "")
+
+
+def test_every_finding_names_its_file_document_and_field(tmp_path: Path) -> None:
+    """Misspelt fields, values, kinds and metrics with the word that was meant; numbers that should be text."""
+    (tmp_path / "prompt.yaml").write_text(
+        dedent("""
+        apiVersion: promptops.dev/v1alpha1
+        kind: Prompt
+        metadata: {name: greeting, lables: {}}
+        spec:
+          versoin: 1.0.0
+          rules:
+          - {name: a, condition: "eror_rate > 5%", severity: critical}
+          - {name: b, condition: "error_rate[5m] > 5", actions: [Alert]}
+          - {name: c, condition: "latency_p95 > 3000"}
+          - {name: c, condition: "error_rate > 5% for 5m", for: 10m}
+        ---
+        apiVersion: v1
+        kind: ConfigMap
+        metadata: {name: not-ours}
+        ---
+        apiVersion: promptops.dev/v1alpha1
+        kind: PromtVersion
+        metadata: {name: greeting-1.0.0}
+        ---
+        apiVersion: promptops.dev/v1
+        kind: Prompt
+        metadata: {name: later}
+        ---
+        apiVersion: promptops.dev/v1alpha1
+        kind: PromptVersion
+        metadata: {name: greeting-1.0}
+        spec: {promptRef: {name: greeting}, version: 1.0, text: [], model: {temprature: "0.2"}}
+        """)
+    )
+    done = lint(str(tmp_path))
+    file = tmp_path / "prompt.yaml"
+    assert done.exit_code == 1
+    assert done.stdout.splitlines() == [
+        f"{file}:1: metadata.lables: unknown field, did you mean labels?",
+        f"{file}:1: spec.versoin: unknown field, did you mean version?",
+        f"{file}:1: spec.rules[3]: c is there twice",
+        f"{file}:1: spec.version: is required",
+        f"{file}:1: spec.rules[0].severity: 'critical' is none of Warning, Critical: did you mean Critical?",
+        f"{file}:1: spec.rules[1].condition: column 18: a share is between 0% and 100%: did you mean 5%?",
+        f"{file}:1: spec.rules[2].condition: column 15: a time needs a unit: did you mean 3000ms?",
+        f"{file}:1: spec.rules[3]: the condition says for 5m, the rule for 10m: keep one",
+        f"{file}:3: kind: unknown kind 'PromtVersion', did you mean PromptVersion?",
+        f"{file}:4: apiVersion: unknown version promptops.dev/v1: use promptops.dev/v1alpha1",
+        f"{file}:5: spec.model.temprature: unknown field, did you mean temperature?",
+        f"{file}:5: spec.version: must be a string: put it in quotes",
+        f"{file}:5: spec.text: must be a string",
+    ]
+    assert done.stderr == "13 errors, 0 warnings in 4 objects\n"
+
+
+def test_an_unknown_metric_is_found_at_its_column() -> None:
+    """The operator's own compiler judges the rules."""
+    rule = '{name: a, condition: "execution_count > 10 and eror_rate > 5%"}'
+    done = checked(GOOD.replace("spec: {version: 1.0.0}", f"spec: {{version: 1.0.0, rules: [{rule}]}}"))
+    said = "-:2: spec.rules[0].condition: column 26: unknown metric 'eror_rate': did you mean error_rate?\n"
+    assert done.stdout == said
+
+
+def test_fields_without_effect_and_absent_versions_are_warnings() -> None:
+    """They fail with --strict only."""
+    text = """
+        apiVersion: promptops.dev/v1alpha1
+        kind: Prompt
+        metadata: {name: greeting}
+        spec: {version: 1.0.0, retention: {versions: 5}, metrics: {profile: otel-genai-v1}}
+        """
+    done = checked(text)
+    assert done.exit_code == 0
+    idle = "accepted, but without effect in this release: spec.retention, spec.metrics.profile"
+    assert done.stdout.splitlines() == [
+        f"-:1: warning: {idle}",
+        "-:1: warning: spec.version: PromptVersion greeting-1.0.0 is not among these files",
+    ]
+    assert checked(text, "--strict").exit_code == 1
+
+
+def test_the_same_name_twice() -> None:
+    """Also across files and lists; the same name in another namespace is another object."""
+    twice = checked(GOOD + "---" + GOOD)
+    assert twice.stdout.splitlines() == [
+        "-:3: metadata.name: PromptVersion greeting-1.0.0 is also in -:1",
+        "-:4: metadata.name: Prompt greeting is also in -:2",
+    ]
+    elsewhere = GOOD.replace("greeting-1.0.0}", "greeting-1.0.0, namespace: lab}")
+    elsewhere = elsewhere.replace("{name: greeting}\n    spec: {v", "{name: greeting, namespace: lab}\n    spec: {v")
+    assert checked(GOOD + "---" + elsewhere).exit_code == 0
+
+
+def test_a_list_is_taken_apart() -> None:
+    """What `kubectl get -o yaml` prints can be linted; status and what the server adds are no findings."""
+    item = {
+        "apiVersion": "promptops.dev/v1alpha1",
+        "kind": "PromptPolicy",
+        "metadata": {"name": "default", "uid": "u", "creationTimestamp": "2026-11-21T08:00:00Z", "managedFields": []},
+        "spec": {"mode": "Active"},
+        "status": {"anything": 1},
+    }
+    done = lint("-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": [item, item]}))
+    assert done.stdout == "-:1: metadata.name: PromptPolicy default is also in -:1\n"
+
+
+def test_content_is_checked_with_the_operators_own_code() -> None:
+    """A declared hash that does not fit, and a version that would not fit into a ConfigMap."""
+    spec: dict[str, Any] = {"promptRef": {"name": "greeting"}, "version": "1.0.0", "text": "Hi."}
+    right = wire.content_hash(spec)
+    version = {"apiVersion": "promptops.dev/v1alpha1", "kind": "PromptVersion", "metadata": {"name": "greeting-1.0.0"}}
+    assert lint("-", stdin=json.dumps(version | {"spec": spec | {"contentHash": right}})).exit_code == 0
+    wrong = lint("-", stdin=json.dumps(version | {"spec": spec | {"contentHash": f"sha256:{'0' * 64}"}}))
+    assert wrong.stdout == f"-:1: spec.contentHash: does not fit the content, whose hash is {right}\n"
+    messages = [{"role": "User", "content": "ü" * 60000}] * 10
+    large = lint("-", stdin=json.dumps(version | {"spec": spec | {"text": None, "messages": messages}}))
+    assert "bytes in its ConfigMap, at most 1000000 are allowed" in large.stdout
+
+
+def test_findings_for_programs() -> None:
+    """As JSON, one object per finding; the exit status is the same."""
+    done = checked(GOOD.replace("text:", "tetx:"), "-o", "json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)[0] == {
+        "file": "-", "document": 1, "kind": "PromptVersion", "name": "greeting-1.0.0", "severity": "error",
+        "path": "spec.tetx", "message": "unknown field, did you mean text?",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1", "-: not valid YAML at line 2, column 1: "),
+        ("a: 1\na: 2", "-: not valid YAML at line 2, column 1: a is there twice"),
+        ("just words", "-:1: not an object"),
+        ("apiVersion: v1\nkind: ConfigMap", "No object of promptops.dev in -."),
+        ("", "No object of promptops.dev in -."),
+        ("a: \x00", "-: not valid YAML: "),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_exit_status_two(text: str, said: str) -> None:
+    """Neither silence nor a traceback: which file, where, what."""
+    done = lint("-", stdin=f"{text}\n")
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: {said}")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """A misspelt path never passes as "no findings"; nor does a folder without manifests."""
+    assert lint(str(tmp_path / "none.yaml")).exit_code == 2
+    assert lint(str(tmp_path)).exit_code == 2
+    assert lint().exit_code == 2
+
+
+def test_times_are_text() -> None:
+    """YAML would read 2026-01-01 as a date; to the API server it is text."""
+    done = checked(GOOD.replace('text: "Greet {{ name }}."', "text: 2026-01-01"))
+    assert (done.exit_code, done.stdout) == (0, "")
