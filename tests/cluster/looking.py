@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from devcluster.mount import payload
-from prompt_operator.ports import CONFIG_MAP, PROMPT
+from prompt_operator.engine.store import Key
+from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -128,3 +129,17 @@ def _line(entry: Mapping[str, Any]) -> str:
 def texts(objects: Iterable[Mapping[str, Any]]) -> str:
     """Return everything the objects hold, to search in it."""
     return "\n".join(json.dumps(each, ensure_ascii=False) for each in objects)
+
+
+async def wake_everything(operator: Operated) -> None:
+    """Have every object of every kind looked at once more, and wait for it."""
+
+    async def wake() -> None:
+        assert operator.running is not None
+        engine = operator.running.engine
+        for kind in (PROMPT, PROMPT_VERSION, PROMPT_POLICY, EXPERIMENT):
+            for name, _ in engine.store.names(kind):
+                engine.queue.wake(Key(kind.kind, *name))
+
+    await operator.within(wake())
+    await operator.settle()

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_TROUBLE_AFTER = 2  # failures in a row before status tells of them
+_TROUBLE_AFTER = 2  # failures in a row that a retry may mend before status tells of them
 FROZEN = "Frozen"
 
 
@@ -216,7 +216,8 @@ class Engine:
             return
         self._failures[key] = self._failures.get(key, 0) + 1
         record = self.store.prompts.get(Name(key.namespace, key.name))
-        if self._failures[key] < _TROUBLE_AFTER or record is None:
+        passing = isinstance(error, Retry) and self._failures[key] < _TROUBLE_AFTER
+        if passing or record is None:
             return
         current = replace(facts, prompt=record.parsed())
         status = troubled(current, f"what was projected stays; will be tried again: {error}", self._clock.now())
