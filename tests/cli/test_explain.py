@@ -113,7 +113,7 @@ def test_a_critical_rule_that_a_guard_keeps_from_rolling_back() -> None:
           2026-11-21T08:09:00Z: rule critical-error-rate from 2.0.0: DailyLimitReached: 3 automatic rollbacks within 24 hours, the limit is 3
 
         What to do
-          To allow the next automatic rollback: kubectl prompt ack {RECORD} -n shop --reason "…"
+          To allow automatic rollbacks again: kubectl prompt ack refused -n shop --reason "…"
           To go back by hand: kubectl prompt rollback greeting -n shop --reason "…"
           To let applications use their default: kubectl prompt fallback greeting -n shop
         """)  # noqa: E501

@@ -89,7 +89,7 @@ async def test_a_rollback_to_a_version_that_is_not_there_is_refused(operator: Op
     """The operator's refusal becomes exit status 1 with its guard; nothing changes."""
     done = await run("rollback", "greeting", "--reason", "odd", "--to", "0.9.0")
     assert done.exit_code == 1
-    assert "from 1.1.0 was refused, nothing changed: TargetUnhealthy" in done.stderr
+    assert "from 1.1.0 was refused: TargetUnhealthy: 0.9.0 does not exist." in done.stderr
     assert await operator.served() == "1.1.0"
 
 

@@ -1,4 +1,4 @@
-"""`kubectl prompt ack`: a person takes care of a rollback."""
+"""`kubectl prompt ack`: a person takes care of a rollback, or of the refusal of one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 async def ack(session: Session, record: str, reason: str) -> None:
     """Say that you take care of a rollback.
 
-    It no longer counts to the daily limit of automatic ones. RECORD is the name of a PromptRollback.
+    It no longer counts to the daily limit of automatic ones; a refusal at that limit: the count begins anew. RECORD is
+    the name of a PromptRollback.
     """
     found = PromptRollback.from_manifest(await reading.manifest(session, PROMPT_ROLLBACK, record))
     await sign(session, found, "acknowledge", reason)

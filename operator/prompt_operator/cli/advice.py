@@ -72,17 +72,16 @@ def _unhealthy(prompt: Prompt, rollbacks: Iterable[PromptRollback], flags: str) 
         return
     name = prompt.metadata.name
     if healthy.reason == Reason.MANUAL_INTERVENTION_REQUIRED:
-        record = next((each.metadata.name for each in rollbacks if _counts(each)), "RECORD")
-        yield f"To allow the next automatic rollback: kubectl prompt ack {record} {flags} {_WHY}"
+        for record in list(filter(_at_the_limit, rollbacks))[:1]:
+            yield f"To allow automatic rollbacks again: kubectl prompt ack {record.metadata.name} {flags} {_WHY}"
     if not _without_target(healthy):
         yield f"To go back by hand: kubectl prompt rollback {name} {flags} {_WHY}"
     yield f"To let applications use their default: kubectl prompt fallback {name} {flags}"
 
 
-def _counts(record: PromptRollback) -> bool:
-    """Tell whether the record counts to the daily limit."""
-    spec = record.spec
-    return spec.decision == "Executed" and spec.trigger == "Automatic" and spec.acknowledge is None
+def _at_the_limit(record: PromptRollback) -> bool:
+    """Tell whether it is the refusal at the daily limit; the count begins anew when it is acknowledged."""
+    return record.spec.guard == Objection.DAILY_LIMIT_REACHED and record.spec.acknowledge is None
 
 
 def _without_target(healthy: Condition) -> bool:

@@ -45,7 +45,7 @@ async def rollback(session: Session, name: str, reason: str, to: str, seconds: f
     request = await session.cluster.create(PROMPT_ROLLBACK, await _request(session, name, active, to, reason))
     if request is None:
         raise Refused("The name the server chose for the request is taken: run it again.")
-    _tell(session, await _answer(session, name, request["metadata"]["name"], seconds), reason)
+    _tell(session, await _answer(session, name, request["metadata"]["name"], seconds))
 
 
 async def _request(session: Session, name: str, active: str, to: str, reason: str) -> dict[str, Any]:
@@ -84,11 +84,10 @@ async def _answer(session: Session, name: str, request: str, seconds: float) -> 
         await asyncio.sleep(_LOOK_EVERY)
 
 
-def _tell(session: Session, record: PromptRollback, asked: str) -> None:
+def _tell(session: Session, record: PromptRollback) -> None:
     spec, name = record.spec, record.spec.prompt_ref.name
     if spec.decision != "Executed":
-        why = f"{spec.guard}" if spec.reason in {None, asked} else f"{spec.guard}: {spec.reason}"
-        raise Refused(f"The rollback of {name} from {spec.from_version} was refused, nothing changed: {why}.")
+        raise Refused(f"The rollback of {name} from {spec.from_version} was refused: {spec.guard}: {spec.reason}.")
     printing.heading(f"{name} was rolled back from {spec.from_version} to {spec.to_version}.")
     release = options.command(session, "release", record.metadata.name, "--reason", '"…"')
     click.echo(f"{spec.from_version} is held: nothing activates it again until {release}")
