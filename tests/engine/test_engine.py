@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.engine.world import Write
 
+    from prompt_operator.ports import Kind, Manifest
+
 HEALTHY, FAILING = (1000.0, 0.0), (1000.0, 500.0)
 
 
@@ -290,6 +292,29 @@ def test_trouble_that_lasts_shows_in_status_and_goes_away() -> None:
             assert world.condition("Ready") == ("True", "Active")
             assert world.condition("Reconciling") is None
         assert world.served() == V3
+
+    play(story(World()))
+
+
+def test_a_single_failure_is_not_told() -> None:
+    """A write that works at the second attempt leaves no trace in conditions."""
+
+    async def story(world: World) -> None:
+        async with world.running():
+            await released(world)
+            seen: set[str] = set()
+
+            def note(kind: Kind, manifest: Manifest, _: bool) -> None:  # noqa: FBT001  as a watch calls it
+                if kind == PROMPT:
+                    seen.update(each["reason"] for each in manifest["status"]["conditions"])
+
+            world.cluster.watchers.append(note)
+            world.cluster.before_write = failing("ConfigMap", 1)
+            world.want(V1)
+            await world.rest()
+            assert world.served() == V1
+            assert "Active" in seen
+            assert "ApiError" not in seen
 
     play(story(World()))
 
