@@ -42,6 +42,9 @@ class Run:
         status = self.process.wait(PATIENCE)
         for reader in self.readers:
             reader.join(10)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
         return status
 
     def __post_init__(self) -> None:

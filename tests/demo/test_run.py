@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,19 @@ from tests.demo.runs import Run
 from tests.devcluster.support import eventually
 
 from devcluster.paths import REPO
+from devcluster.processes import Running
 
 DESCRIBED = REPO / "docs" / "describe-after-rollback.txt"
 
 
 @dataclass
 class Whole:
-    """A run that is left alone, and the files it is to write."""
+    """A run that is left alone, what it started, and the files it is to write."""
 
     run: Run
     figures: Path
     described: Path
+    started: list[Running] = field(default_factory=list)
 
     def json(self) -> dict[str, Any]:
         """The figures, once the run has ended well."""
@@ -45,6 +47,9 @@ def _whole(folder: Path, *arguments: str) -> Whole:
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Whole, Whole]]:
     """A bad and a good release at the same time, begun before the other tests, which take less time than they."""
     wholes = _whole(tmp_path_factory.mktemp("bad release")), _whole(tmp_path_factory.mktemp("good"), "--good")
+    for whole in wholes:
+        whole.run.until("the application serves 1.0.0")
+        whole.started = whole.run.started()
     yield wholes
     for whole in wholes:
         whole.run.process.terminate()
@@ -114,8 +119,6 @@ def test_the_bench_measures_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_bad_version_is_rolled_back(both: tuple[Whole, Whole]) -> None:
     """The main job: rate up, rule pending and firing, rollback, the old version served again, rate down."""
     bad, _ = both
-    bad.run.until("the application serves 1.0.0")
-    started = bad.run.started()
     figures = bad.json()
 
     assert figures["components"].keys() >= {"kube-apiserver", "prometheus"}
@@ -128,7 +131,8 @@ def test_a_bad_version_is_rolled_back(both: tuple[Whole, Whole]) -> None:
     assert figures["errorRate"]["during"] > 0.05
     assert 0 < figures["apply_to_configmap_ms"] < 5_000
     assert 10 < figures["breach_to_switch_s"] < 60  # initialDelay alone is ten seconds
-    assert [process for process in started if process.alive] == []
+    assert len(bad.started) > 5
+    assert [process for process in bad.started if process.alive] == []
     assert list(bad.run.folder.iterdir()) == []
 
 

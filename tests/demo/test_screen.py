@@ -75,7 +75,7 @@ def test_a_screen_before_anything_is_seen() -> None:
 
     assert "no data yet" in shown
     assert "nothing is mounted yet" in shown
-    assert "ConfigMap   -" in shown
+    assert "ConfigMap -" in shown
 
 
 def test_the_hash_is_compared_with_the_config_map() -> None:

@@ -34,10 +34,14 @@ _AGENT = "prompt-operator"
 
 METHOD = (
     "Control plane (etcd without fsync), Prometheus and operator on the same machine, on loopback; tick 15 s.",
-    "Latency: changes one after the other, from before the server-side apply is sent until a watch shows the new",
-    "version in the ConfigMap; the first two changes are not counted.",
-    "Memory, CPU, API requests: the operator's own /metrics at the beginning and the end of the idle time, which",
-    "begins after 10 s without a write. The requests of the watches, one per kind every few minutes, are not in it.",
+    (
+        "Latency: changes one after the other, from before the server-side apply is sent until a watch shows the new"
+        " version in the ConfigMap; the first two changes are not counted."
+    ),
+    (
+        "Memory, CPU, API requests: the operator's own /metrics at the beginning and the end of the idle time, which"
+        " begins after 10 s without a write. Requests of the watches, one per kind every few minutes, are not in it."
+    ),
     "Writes: lines of the API server's audit log with the operator's user agent (every verb but get, list, watch).",
     "Restart: from starting the process; reconciled when its queue is empty.",
     "Rollback: `./operator/dev demo --fast`; 10 s of it are initialDelay, 4 s the rule's `for`.",
@@ -72,7 +76,7 @@ class Bench:
         self._until(lambda: self._serving() >= prompts, f"{prompts:,} prompts served")
         return {"created_s": round(created, 1), "all_projected_s": round(clock.seconds, 1)}
 
-    def idle(self) -> dict[str, float]:
+    def idle(self) -> dict[str, Any]:
         """Measure while nothing changes."""
         self.calm()
         self.progress.say(f"idle for {self.idle_seconds} s")
@@ -80,13 +84,15 @@ class Bench:
         before, began = self.operator.metrics(), time.monotonic()
         time.sleep(self.idle_seconds)
         after, minutes = self.operator.metrics(), (time.monotonic() - began) / 60
+        writes = self.audit.writes()
         cpu = after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]
         requests = after["prompt_operator_api_requests_total"] - before["prompt_operator_api_requests_total"]
         return {
             "rss_mib": round(after["process_resident_memory_bytes"] / 2**20, 1),
             "cpu_percent": round(cpu / minutes / 60 * 100, 2),
             "api_requests_per_minute": round(requests / minutes, 1),
-            "writes_per_minute": round(self.audit.writes().total() / minutes, 1),
+            "writes_per_minute": round(writes.total() / minutes, 1),
+            "written": dict(writes),
         }
 
     def restart(self) -> dict[str, Any]:
@@ -147,7 +153,7 @@ def main() -> int:
         tools.ensure(group, progress)
     try:
         figures = _measured(options, progress)
-    except DevError as error:
+    except (DevError, OSError) as error:
         progress.say(f"error: {error}")
         return 1
     except KeyboardInterrupt:

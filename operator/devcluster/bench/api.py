@@ -4,6 +4,7 @@ import http.client
 import json
 import ssl
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from devcluster.watch import Json
 GROUP = "apis/promptops.dev/v1alpha1"
 _THREADS = 4
 _TIMEOUT = 30.0  # seconds
+_FRESH = 20.0  # seconds after which an idle connection is not trusted: the server closes it sooner or later
 
 
 class Api:
@@ -50,9 +52,10 @@ class Api:
             raise DevError(f"{method} {path}: {response.status} {answer.decode('utf-8', 'replace')[:300]}")
 
     def _connection(self) -> http.client.HTTPSConnection:
-        found: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
-        if found is None:
+        kept: tuple[http.client.HTTPSConnection, float] | None = getattr(self._local, "kept", None)
+        now = time.monotonic()
+        if kept is None or now - kept[1] > _FRESH:
             host, port = str(self._address.hostname), self._address.port
-            found = http.client.HTTPSConnection(host, port, context=self._context, timeout=_TIMEOUT)
-            self._local.connection = found
-        return found
+            kept = http.client.HTTPSConnection(host, port, context=self._context, timeout=_TIMEOUT), now
+        self._local.kept = kept[0], now
+        return kept[0]

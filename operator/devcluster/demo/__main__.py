@@ -1,6 +1,7 @@
 """`./operator/dev demo`: one run, on one screen, or as plain lines where nobody watches a terminal."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -32,8 +33,16 @@ def main() -> int:
     run = Run(story, stage, options.json, options.describe)
     worker = threading.Thread(target=run.go, name="story")
     worker.start()
-    screen.show(story, worker, plain=not sys.stdout.isatty())
-    worker.join()
+    try:
+        screen.show(story, worker, plain=not sys.stdout.isatty())
+    except BrokenPipeError:  # whoever read along has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ending.asked.set()
+    except BaseException:
+        ending.asked.set()
+        raise
+    finally:
+        worker.join()
     return run.verdict(ending)
 
 
@@ -85,7 +94,7 @@ class Run:
             return 0
         if ending.asked.is_set():
             sys.stderr.write("interrupted; nothing is left running\n")
-            return 128 + ending.signal if ending.signal != signal.SIGINT else _INTERRUPTED
+            return 128 + (ending.signal or signal.SIGPIPE)
         sys.stderr.write(f"The demo failed. {self._problem}\n")
         return 1
 

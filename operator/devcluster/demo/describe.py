@@ -8,7 +8,8 @@ from devcluster.demo.bot import PROMPT
 from devcluster.demo.stage import NAMESPACE, Stage
 
 _KEPT = ("Name", "Namespace", "Spec", "Status", "Events")
-_KEPT_OF_STATUS = ("Active Version", "Conditions", "Decision", "Held", "Override")
+_KEPT_OF_STATUS = ("Active Version", "Conditions", "Decision", "Held")
+_NOT_KEPT = ("Last Transition Time", "Observed Generation")
 _MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "<time>"),
     (re.compile(r"-\d{8}t\d{6}z-[0-9a-f]{8}"), "-<time>-<id>"),
@@ -36,7 +37,7 @@ def described(stage: Stage) -> str:
 
 
 def shortened(text: str) -> str:
-    """Leave out the blocks that say nothing about the rollback."""
+    """Leave out the lines that say nothing about the rollback."""
     return "\n".join(_kept(text.splitlines())) + "\n"
 
 
@@ -73,7 +74,7 @@ def _kept(lines: list[str]) -> Iterator[str]:
             block, inner = name, ""
         elif indent == 2:  # noqa: PLR2004 - the members of a block
             inner = name
-        if block in _KEPT and (block != "Status" or not inner or inner in _KEPT_OF_STATUS):
+        if block in _KEPT and name not in _NOT_KEPT and (block != "Status" or not inner or inner in _KEPT_OF_STATUS):
             yield line.rstrip()
 
 

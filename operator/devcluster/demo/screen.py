@@ -15,7 +15,8 @@ from devcluster.demo.story import THRESHOLD, Scene, Story
 
 _EVERY = 0.25  # seconds between two drawings
 _BARS = " ▁▂▃▄▅▆▇█"
-_FULL = 0.5  # the error rate at which the curve reaches the top
+_FULL = 0.4  # the error rate at which the curve reaches the top
+_UPPER = 14  # lines above the scenes
 _ICONS = {"done": ("✓", "green"), "command": ("$", "bold cyan"), "alarm": ("!", "bold red")}
 _STATES = {"Normal": "green", "Pending": "bold yellow", "Firing": "bold red", "Recovering": "yellow"}
 
@@ -40,8 +41,7 @@ def drawn(story: Story, height: int) -> Group:
     sides.add_column(ratio=1)
     sides.add_column(ratio=1)
     sides.add_row(_panel("Application", _application(now)), _panel("Prometheus", _prometheus(now)))
-    upper = 15  # lines above the scenes
-    return Group(_head(story), sides, _panel("API server", _api_server(now)), _scenes(story, height - upper - 2))
+    return Group(_head(story), sides, _panel("API server", _api_server(now)), _scenes(story, height - _UPPER - 1))
 
 
 def _tell(story: Story, worker: threading.Thread) -> None:
@@ -90,7 +90,7 @@ def _application(now: Sight) -> Iterator[Text]:
     yield Text.assemble(
         "serves ",
         (version, "bold"),
-        f"  {_short(now.application['hash'])} ",
+        f" {_short(now.application['hash'])} ",
         ("= ConfigMap" if agrees else "", "green"),
     )
     yield Text.assemble(f"answers {tally['asked']:,}, unusable ", (f"{tally['rejected']:,}", _red(tally["rejected"])))
@@ -123,22 +123,22 @@ def _api_server(now: Sight) -> Iterator[Text]:
     healthy = now.condition("Healthy")
     wanted, good = spec.get("version", "-"), ready.get("status") == "True"
     yield Text.assemble(
-        f"Prompt      wants {wanted}, active ",
+        f"Prompt    wants {wanted}, active ",
         (now.active or "-", "bold" if now.active == wanted else "bold yellow"),
-        "   Ready ",
+        "  Ready ",
         (f"{ready.get('status', '-')} {ready.get('reason', '')}", "green" if good else "yellow"),
-        f"   Healthy {healthy.get('status', '-')}",
+        f"  Healthy {healthy.get('status', '-')}",
     )
     states = [(change.state, _STATES.get(change.state, "dim")) for change in now.rule_changes[-6:]]
     chain = [part for state in states for part in (" → ", state)][1:]
-    yield Text.assemble(f"Rule        {RULE}  ", *chain)
+    yield Text.assemble(f"Rule      {RULE}  ", *chain)
     shown = now.projection
     text = f"{shown.version}  {_short(shown.hash)}  revision {shown.revision}" if shown else "-"
-    yield Text(f"ConfigMap   {text}")
+    yield Text(f"ConfigMap {text}")
     spec = now.record.get("spec", {})
     outcome = (now.record.get("status") or {}).get("outcome") or "watched"
     text = f"{spec['fromVersion']} → {spec['toVersion']}, {outcome}: {spec['reason']}" if spec else "none"
-    yield Text(f"Rollback    {text}")
+    yield Text(f"Rollback  {text}")
 
 
 def _scenes(story: Story, room: int) -> Group:
@@ -155,7 +155,7 @@ def _scene(scene: Scene) -> Text:
 
 
 def _short(content_hash: str) -> str:
-    return content_hash[: len("sha256:") + 8] + "…"
+    return content_hash.removeprefix("sha256:")[:8] + "…"
 
 
 def _red(count: int) -> str:

@@ -1,5 +1,6 @@
 """Everything that runs: control plane, Prometheus, the mounted folder, the operator, the application."""
 
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -78,13 +79,12 @@ class Stage:
         self._step("everything runs")
 
     def close(self) -> None:
-        """End everything, and remove the folder."""
-        if self.mount:
-            self.mount.stop()
-        for processes in (self._apps, self.operator, self.prometheus, self.plane):
-            if processes:
-                processes.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """End everything, what was started last first, and remove the folder; one failure does not keep the rest."""
+        with contextlib.ExitStack() as ending:
+            ending.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            for part in (self.plane, self.prometheus, self.operator, self._apps, self.mount):
+                if part:
+                    ending.callback(part.stop)
 
     def wait(self, condition: Callable[[], object], seconds: float, what: str) -> None:
         """Wait until the condition holds.

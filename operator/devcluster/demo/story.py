@@ -43,7 +43,6 @@ class Story:
     observer: Observer | None = None
     before: float = 0.0  # error rate of 1.0.0 before the release
     released_at: float = 0.0
-    reloaded_at: float = 0.0
     components: dict[str, str] = field(default_factory=dict)
     policy: str = ""  # the times of the policy, as the API server has them
 
@@ -96,7 +95,7 @@ def _serve_old(story: Story, stage: Stage) -> None:
     story.doing = f"{OLD} answers customers for {story.pace.steady} seconds"
     steady = time.time() + story.pace.steady
     stage.wait(lambda: time.time() >= steady and story.sight.error_rate is not None, _WINDOW * 2, "an error rate")
-    story.before = story.sight.error_rate or 0.0
+    story.before = _rate(story.sight)
     if story.before > THRESHOLD:
         raise DevError(f"Version {OLD} already fails ({story.before:.1%}): nothing can be shown by releasing another.")
 
@@ -117,8 +116,8 @@ def _release(story: Story, stage: Stage) -> None:
 def _watch_bad(story: Story, stage: Stage) -> None:
     until = _until(story, stage)
     story.doing = "the application's parser rejects answers; Prometheus sees it"
-    until(lambda now: (now.error_rate or 0) > THRESHOLD, _WINDOW, "an error rate beyond 5 %")
-    story.note(f"error rate {story.sight.error_rate or 0:.1%}, beyond 5 %", "alarm")
+    until(lambda now: _rate(now) > THRESHOLD, _WINDOW, "an error rate beyond 5 %")
+    story.note(f"error rate {_rate(story.sight):.1%}, beyond 5 %", "alarm")
     story.doing = "nothing is judged within initialDelay; then the rule has to hold for its time"
     until(lambda now: _was(now, "Pending", "Firing"), story.pace.initial_delay + _PATIENCE, "the rule Pending")
     story.note("rule critical-error-rate: Pending", "alarm")
@@ -130,7 +129,6 @@ def _watch_bad(story: Story, stage: Stage) -> None:
     until(lambda now: _projected(now, OLD), _PATIENCE, f"the ConfigMap with {OLD}")
     story.note("the ConfigMap switched")
     until(lambda now: now.serves(OLD), _PATIENCE, f"{OLD} in the application's replies")
-    story.reloaded_at = time.time()
     story.note(f"the application serves {OLD} again")
     _watch_recovery(story, stage)
 
@@ -143,8 +141,8 @@ def _watch_recovery(story: Story, stage: Stage) -> None:
     if _outcome(story.sight) != "Recovered":
         raise DevError(f"The operator judged the rollback {_outcome(story.sight)}: {_message(story.sight)}")
     story.note("PromptRollback: Recovered")
-    until(lambda now: (now.error_rate or 0.0) <= story.before, limit, "the error rate of before")
-    story.note(f"error rate {story.sight.error_rate or 0:.1%} again")
+    until(lambda now: now.serves(OLD) and _rate(now) <= story.before, limit, "the error rate of before")
+    story.note(f"error rate {_rate(story.sight):.1%} again")
     story.doing = ""
 
 
@@ -160,7 +158,7 @@ def _watch_good(story: Story, stage: Stage) -> None:
         return time.time() >= until and now.serves(NEW)
 
     stage.wait(quiet, seconds + _PATIENCE, f"{NEW} in the application's replies")
-    story.note(f"no rollback: {NEW} still serves, error rate {story.sight.error_rate or 0:.1%}")
+    story.note(f"no rollback: {NEW} still serves, error rate {_rate(story.sight):.1%}")
     story.doing = ""
 
 
@@ -183,6 +181,10 @@ def _projected(now: Sight, version: str) -> bool:
 
 def _was(now: Sight, *states: str) -> bool:
     return any(change.state in states for change in now.rule_changes)
+
+
+def _rate(now: Sight) -> float:
+    return now.error_rate or 0.0
 
 
 def _outcome(now: Sight) -> str | None:
