@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -89,7 +90,8 @@ def _module(name: str) -> Callable[[Sequence[str], Progress], int]:
     def run(arguments: Sequence[str], progress: Progress) -> int:
         python = venv.ensure(progress)
         _ensure_tools(progress)
-        return _become([str(python), "-m", name, *arguments])
+        # where the user stands, so that files are written there; -P, so that nothing there is imported
+        return _become([str(python), "-P", "-m", name, *arguments], Path.cwd())
 
     return run
 
@@ -118,9 +120,9 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _become(command: Sequence[str]) -> NoReturn:
+def _become(command: Sequence[str], folder: Path = REPO) -> NoReturn:
     """Go on as another program, so that signals and the exit status are its own."""
-    os.chdir(REPO)
+    os.chdir(folder)
     os.execve(command[0], list(command), _environment())  # noqa: S606
 
 
