@@ -70,9 +70,11 @@ def _alone(document: Document) -> Iterator[Finding]:
     if stranger:
         yield Finding(document, ERROR, *stranger)
         return
-    checks = (schema.problems(document.manifest), _bad_name(document), _bad_rules(document), _bad_content(document))
-    for problems in checks:
-        yield from (Finding(document, ERROR, path, message) for path, message in problems)
+    found = [*schema.problems(document.manifest), *_bad_name(document)]
+    if not found and document.kind == "PromptVersion":
+        found += _bad_content(document)
+    found += _bad_rules(document)
+    yield from (Finding(document, ERROR, path, message) for path, message in found)
     idle = unimplemented.not_implemented(document.spec, _IDLE.get(document.kind, ()))
     if idle is not None:
         yield Finding(document, WARNING, "", idle.message)
@@ -117,14 +119,9 @@ def _rule_error(rule: Any) -> RuleError | None:
 
 
 def _bad_content(document: Document) -> Iterator[schema.Problem]:
-    spec = document.spec
-    if document.kind != "PromptVersion":
-        return
-    try:
-        entry = entry_of(spec)
-    except wire.CanonicalizationError as error:
-        yield "spec", f"the content has no canonical form, so it cannot be hashed: {error}"
-        return
+    """Yield what the operator would say of a version that the API server accepts."""
+    spec = schema.without_nulls(document.spec)
+    entry = entry_of(spec)
     if spec.get("contentHash") not in {None, entry["hash"]}:
         yield "spec.contentHash", f"does not fit the content, whose hash is {entry['hash']}"
     if _bytes(document, entry) > wire.MAX_BYTES:
@@ -132,12 +129,9 @@ def _bad_content(document: Document) -> Iterator[schema.Problem]:
 
 
 def _bytes(document: Document, entry: Mapping[str, Any]) -> int:
-    """Return what the version takes when it is projected; 0 when it cannot be."""
-    if not ("text" in entry or "messages" in entry):
-        return 0
-    served = Served(str(document.spec.get("version")), entry["hash"], wire.MODE_ACTIVE, _LONGEST_REVISION)
-    reference = document.spec.get("promptRef")
-    name = str(reference.get("name")) if isinstance(reference, dict) else ""
+    """Return what the version takes when it is projected."""
+    name = document.spec["promptRef"]["name"]
+    served = Served(document.spec["version"], entry["hash"], wire.MODE_ACTIVE, _LONGEST_REVISION)
     return size(render(Owner(document.namespace, name, ""), f"prompt-{name}", served, entry))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +53,22 @@ def schema_of(kind: str) -> Schema:
 def problems(manifest: Mapping[str, Any]) -> list[Problem]:
     """Return everything the API server would refuse in a new object of one of our kinds."""
     kind = manifest["kind"]
-    whole = {key: value for key, value in manifest.items() if key != "status"}
+    whole = without_nulls({key: value for key, value in manifest.items() if key != "status"})
     schema = schema_of(kind)
     found = [*_unknown_metadata(whole), *_unknown(schema, whole, ""), *_repeated(schema, whole, "")]
-    typed = _mistyped(MODELS[kind], whole)
-    ruled = list(_broken(schema, _defaulted(schema, whole), "", lenient=bool(typed)))
+    refusals = _refusals(MODELS[kind], whole)
+    ruled = list(_broken(schema, _defaulted(schema, whole), "", refusals))
     explained = {path for path, _ in ruled}
-    return found + [problem for problem in typed if problem[0] not in explained] + ruled
+    return found + [(each.path, each.message) for each in refusals if each.path not in explained] + ruled
+
+
+def without_nulls(node: Any) -> Any:
+    """Drop members that are null, as the API server does before it looks at anything."""
+    if isinstance(node, list):
+        return [without_nulls(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    return {name: without_nulls(value) for name, value in node.items() if value is not None}
 
 
 # --- members
@@ -107,7 +117,21 @@ def _repeated(schema: Schema, node: Any, path: str) -> Iterator[Problem]:
 # --- types and bounds
 
 
-def _mistyped(model: type[Resource], manifest: Mapping[str, Any]) -> list[Problem]:
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What the model refuses."""
+
+    path: str
+    message: str
+    mistyped: bool
+    """It is not even of the right type."""
+
+    def within(self, path: str) -> bool:
+        """Tell whether it is about this node or one below it."""
+        return "" in {path, self.path} or self.path == path or self.path.startswith((f"{path}.", f"{path}["))
+
+
+def _refusals(model: type[Resource], manifest: Mapping[str, Any]) -> list[_Refusal]:
     """Return what the model refuses: types, patterns, lengths, required members."""
     metadata = manifest.get("metadata")
     if isinstance(metadata, dict) and metadata.get("generateName"):
@@ -116,8 +140,13 @@ def _mistyped(model: type[Resource], manifest: Mapping[str, Any]) -> list[Proble
         model.model_validate_json(json.dumps(manifest), strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        return [(_place(each["loc"]), _complaint(each)) for each in found if not _consequence(each, found)]
+        return [_refusal(each) for each in found if not _consequence(each, found)]
     return []
+
+
+def _refusal(error: Mapping[str, Any]) -> _Refusal:
+    mistyped = error["type"].endswith(("_type", "_parsing")) or error["type"] == "json_invalid"
+    return _Refusal(_place(error["loc"]), _complaint(error), mistyped)
 
 
 def _consequence(error: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> bool:
@@ -172,25 +201,28 @@ def _defaulted(schema: Schema, node: Any) -> Any:
     }
 
 
-def _broken(schema: Schema, node: Any, path: str, *, lenient: bool) -> Iterator[Problem]:
+def _broken(schema: Schema, node: Any, path: str, refusals: Iterable[_Refusal]) -> Iterator[Problem]:
     """Yield the messages of rules that do not hold, from the outside in.
 
     Args:
         schema: of this node.
         node: the value, with defaults.
         path: where it is.
-        lenient: the object has other faults: a rule that cannot be run because of them says nothing.
+        refusals: what the model refuses: a rule over a value of the wrong type is not run, and one that cannot be run
+            where something else is wrong says nothing.
     """
-    for rule in schema.get("x-kubernetes-validations", ()):
-        if "oldSelf" not in rule["rule"]:
-            yield from ((path, message) for message in _failed(rule, node, lenient=lenient))
+    inside = [refusal for refusal in refusals if refusal.within(path)]
+    if not any(refusal.mistyped for refusal in inside):
+        for rule in schema.get("x-kubernetes-validations", ()):
+            if "oldSelf" not in rule["rule"]:
+                yield from ((path, message) for message in _failed(rule, node, lenient=bool(inside)))
     for name, child, below in _children(schema, node, path):
-        yield from _broken(child, below, name, lenient=lenient)
+        yield from _broken(child, below, name, inside)
 
 
 def _failed(rule: Mapping[str, str], node: Any, *, lenient: bool) -> Iterator[str]:
-    context = cel.Context(variables={"self": node}, functions=_FUNCTIONS)
     try:
+        context = cel.Context(variables={"self": node}, functions=_FUNCTIONS)
         if cel.evaluate(rule["rule"], context) is not True:
             yield rule.get("message") or str(cel.evaluate(rule["messageExpression"], context))
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
