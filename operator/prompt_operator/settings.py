@@ -182,7 +182,7 @@ class ModeWatch:
 
     def _read(self, file: Path) -> Mode:
         try:
-            _, value = _from_file(file).get("mode", ("", Mode.ACTIVE))
+            _, value = _from_file(file, empty=False).get("mode", ("", Mode.ACTIVE))
             mode = Mode(value)
         except (SettingsError, ValueError) as error:
             complaint = error.message if isinstance(error, SettingsError) else str(error)
@@ -230,12 +230,18 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     return found
 
 
-def _from_file(path: Path) -> dict[str, tuple[str, Any]]:
-    """Return what the file sets, by setting: where it stands, and its value."""
+def _from_file(path: Path, *, empty: bool = True) -> dict[str, tuple[str, Any]]:
+    """Return what the file sets, by setting: where it stands, and its value.
+
+    Without `empty` a file of no bytes is an error: somebody is about to write it, and that must not thaw anything.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"cannot read {path}: {error}") from error
+    if not text and not empty:
+        raise SettingsError(f"{path} is empty")
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -430,7 +430,7 @@ async def test_a_policy_counts_the_prompts_under_it(operator: Operated) -> None:
     await delete(operator, PROMPT, "p0")
 
     async def two() -> bool:
-        return (await operator.get(PROMPT_POLICY, "strict"))["status"]["prompts"] == 2
+        return bool((await operator.get(PROMPT_POLICY, "strict"))["status"]["prompts"] == 2)
 
     await operator.until(two)
 

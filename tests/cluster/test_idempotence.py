@@ -62,7 +62,7 @@ async def operator(control_plane: ControlPlane, namespace: str) -> AsyncIterator
         foreign = {"name": "foreign", "namespace": namespace}
         await one.api.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": foreign, "data": {}})
         await one.start()
-        for name, spec in STATES.items():
+        for name in STATES:
             await one.version("1.0.0", prompt=name)
             await one.prompt("1.0.0", name=name)
         await one.version("2.0.0", prompt="draft", stage="Draft")

@@ -248,7 +248,7 @@ async def test_a_consistent_forgery_is_put_back(greeting: Operated) -> None:
     )
 
     async def put_back() -> bool:
-        return (await read(greeting))["data"]["prompt.txt"] == TEXT
+        return bool((await read(greeting))["data"]["prompt.txt"] == TEXT)
 
     await greeting.until(put_back, seconds=1.0)
     await greeting.settle()
