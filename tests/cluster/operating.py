@@ -102,7 +102,8 @@ class _Thread(threading.Thread):
         self.task = asyncio.create_task(
             operate(settings, metrics=metrics, clock=clock, stop=self.stop, started=started)
         )
-        await asyncio.wait({self.task, started}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {self.task, started}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not self.task.done():
             self.started.set_result(started.result())
         try:
@@ -251,7 +252,7 @@ class Operated:
     async def served(self, name: str = "prompt-greeting") -> str:
         """Return the version a ConfigMap serves, empty without one."""
         config_map = await self.config_map(name)
-        return (config_map or {}).get("data", {}).get("version", "")
+        return str((config_map or {}).get("data", {}).get("version", ""))
 
     async def records(self, decision: str = "") -> list[Manifest]:
         """Return the PromptRollbacks, oldest first, of one decision if given."""

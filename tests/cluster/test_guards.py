@@ -66,8 +66,8 @@ class Scene:
         store = self.operator.running.engine.store if self.operator.running else None
         assert store is not None
         (policy,) = store.policies.values()
-        seen = policy.spec.rollback.model_dump(by_alias=True, exclude_none=True) if policy.spec else {}
-        return bool(seen == self.safeguards)
+        block = policy.spec.rollback if policy.spec else None
+        return block is not None and block.model_dump(by_alias=True, exclude_none=True) == self.safeguards
 
     async def fire(self) -> None:
         """Have the rule fire without a rollback or a record: at 9 % it is sure enough for an alert only."""
@@ -433,3 +433,4 @@ async def test_after_the_cap_a_person_is_needed(operator: Operated, which: str) 
     await sign(operator, record, "acknowledge")
     await operator.until_served(scene.target)
     assert len(await operator.records("Executed")) == 2
+    await operator.settle()
