@@ -211,14 +211,14 @@ class FakeCluster:
         raise AssertionError((kind, namespace, name, uid))
 
     def run(self, *args: str) -> Result:
-        """Run the command on this cluster, in namespace shop, ten minutes after T0."""
+        """Run the command on this cluster."""
+        return CliRunner().invoke(main, args, obj=self.connect)
 
-        @asynccontextmanager
-        async def connect(target: Target) -> AsyncIterator[Session]:
-            namespace = target.namespace or NAMESPACE
-            yield Session(self, namespace, lambda: NOW, target.flags(namespace))
-
-        return CliRunner().invoke(main, args, obj=connect)
+    @asynccontextmanager
+    async def connect(self, target: Target) -> AsyncIterator[Session]:
+        """Open a session in namespace shop, ten minutes after T0."""
+        namespace = target.namespace or NAMESPACE
+        yield Session(self, namespace, lambda: NOW, target.flags(namespace))
 
 
 def _operate(target: Manifest, operation: Mapping[str, Any]) -> None:

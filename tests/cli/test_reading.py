@@ -6,9 +6,13 @@ import json
 from textwrap import dedent
 from typing import Any
 
+import click
 import pytest
 import yaml
+from click.testing import CliRunner
 from tests.cli.cluster import HASHES, FakeCluster, at, prompt, rolled_back, version
+
+from prompt_operator.cli.main import main
 
 
 def text(block: str) -> str:
@@ -36,6 +40,17 @@ def test_the_table_of_prompts() -> None:
         greeting   1.0.0    2.0.0     False   RolledBack   True      -                     2.0.0   10m
         new        -        0.1.0     -       -            -         -                     -       10m
         """)
+
+
+def test_a_terminal_gets_colours_and_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However narrow it is nothing is cut, and no blanks at the end of a line make it wrap."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "20")
+    cluster = three()
+    coloured = CliRunner().invoke(main, ["get"], obj=cluster.connect, color=True).stdout
+    assert "\x1b[31mFalse" in coloured
+    assert click.unstyle(coloured) == three().run("get").stdout
 
 
 def test_one_prompt_and_all_namespaces() -> None:

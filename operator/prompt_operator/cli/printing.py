@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,27 +20,23 @@ if TYPE_CHECKING:
 
 _STYLES = {"True": "green", "False": "red", "Unknown": "yellow"}
 _UNLIMITED = 100_000
-"""Columns where there is no terminal: nothing is cut off for a program."""
+"""Columns: nothing is cut off; a narrow terminal wraps the line, as with kubectl."""
+_BLANK_END = re.compile(r"(?: |\x1b\[[0-9;]*m)+$")
+_RESET = "\x1b[0m"
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print columns as kubectl does; on a terminal a cell that does not fit is cut."""
+    """Print columns as kubectl does: as wide as their longest cell, a dash for an empty one."""
     grid = Table(*headers, box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for column in grid.columns:
         column.no_wrap = True
     for row in rows:
         grid.add_row(*(Text(cell or "-", style=_STYLES.get(cell, "")) for cell in row))
-    for line in _rendered(grid):
-        click.echo(line.rstrip())
-
-
-def _rendered(grid: Table) -> list[str]:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _UNLIMITED
+    console = Console(highlight=False, width=_UNLIMITED)
     with console.capture() as captured:
         console.print(grid)
-    return captured.get().splitlines()
+    for line in captured.get().splitlines():
+        click.echo(_BLANK_END.sub(_RESET if _RESET in line else "", line))
 
 
 def document(value: Any, form: str) -> None:
