@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.builders import T0, V1, a_policy, a_version, a_version_manifest, after, hash_of
 
@@ -135,6 +135,7 @@ def test_spans_are_spoken(seconds: float, text: str) -> None:
 
 
 @given(st.integers(0, 999), st.sampled_from("smhd"))
+@settings(deadline=None)
 def test_what_is_spoken_in_one_unit_is_read_back(number: int, unit: str) -> None:
     """Both agree on the units."""
     span = duration.parse(f"{number}{unit}")

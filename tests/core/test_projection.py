@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.builders import OWNER, PROMPT, V1, V2, a_config_map, a_spec, content_of, hash_of, observed
 
@@ -33,6 +33,7 @@ def test_equal_arguments_give_equal_bytes() -> None:
 
 
 @given(text=TEXTS, description=TEXTS)
+@settings(deadline=None)
 def test_what_is_rendered_is_intact_and_says_the_same(text: str, description: str) -> None:
     """Reading a rendered ConfigMap back gives what was served, for any text."""
     entry = entry_of(a_spec(V1, text=text, variables=[{"name": "a", "description": description}]))
@@ -45,6 +46,7 @@ def test_what_is_rendered_is_intact_and_says_the_same(text: str, description: st
 
 
 @given(text=TEXTS, seed=st.integers(0, 2**31))
+@settings(deadline=None)
 def test_the_entry_has_the_hash_of_the_spec(text: str, seed: int) -> None:
     """Operator and client compute the same hash, from the spec and from the entry on the wire."""
     spec = a_spec(V1, text=text, model={"provider": "stub", "seed": seed}, createdBy="ada", message="why")
@@ -185,6 +187,7 @@ def test_every_edit_is_seen(edit: Callable[[Manifest], None]) -> None:
 
 
 @given(path=st.sampled_from(("active", "versions", "mode", "revision", "prompt")), value=JSON)
+@settings(deadline=None)
 def test_no_document_is_too_odd_to_read(path: str, value: object) -> None:
     """Anything may stand in prompt.json: it is judged, never raised about."""
     manifest = a_config_map(V1)
