@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.cluster.operating import operated
-from tests.faults.scene import AT_ONCE, BAD, GOOD, ONE_RULE, content, events, failing, serve
+from tests.faults.scene import AT_ONCE, BAD, GOOD, ONE_RULE, answer_to, content, events, failing, request, serve
 from tests.faults.wire import ANSWERS, DEATHS, Fault, Wire, Write
 
 if TYPE_CHECKING:
@@ -164,6 +164,74 @@ async def test_the_same_process_gets_over_a_failed_write(
     await until_it_ended_well(operator, revision)
     assert wire.happened
     assert len(await operator.until(lambda: events(operator, "RolledBack"))) == 1
+
+
+BY_HAND = (
+    Write("apply Prompt/status", 1),  # the decision
+    Write("apply ConfigMap", 1),
+    Write("create PromptRollback", 1),
+    Write("apply Prompt/status", 2),  # what was projected
+    Write("apply PromptRollback/status", 1),  # the record's, watched
+    Write("apply PromptRollback/status", 2),  # the request's
+    Write("create PromptRollback", 2),  # the second request is refused
+    Write("apply PromptRollback/status", 3),
+    Write("apply PromptRollback/status", 4),
+)
+"""Writes about two requests of people at once, beside those about the versions' status."""
+
+
+async def ask_twice(operator: Operated) -> None:
+    """Two people ask to leave 1.1.0."""
+    for name in ("of-ana", "of-ben"):
+        await request(operator, name, "1.1.0")
+
+
+async def until_both_are_answered(operator: Operated) -> None:
+    """Wait for the one right end: one rollback, one refusal, each told in the status of its request."""
+    answers = [await answer_to(operator, name) for name in ("of-ana", "of-ben")]
+    await operator.until_served("1.0.0")
+    await operator.until(lambda: all_told(operator))
+    assert sorted(a["spec"]["decision"] for a in answers) == ["Executed", "Refused"]
+    assert len(await operator.records()) == 4
+    (executed,) = await operator.records("Executed")
+    status = await operator.status()
+    assert status["decision"]["id"] == executed["metadata"]["name"]
+    assert status["override"]["because"] == "ManualRollback"
+    assert [held["version"] for held in status["held"]] == ["1.1.0"]
+
+
+async def all_told(operator: Operated) -> bool:
+    """Tell whether every request and record has its status."""
+    return all(record.get("status") for record in await operator.records())
+
+
+async def test_the_list_of_writes_by_hand_is_what_a_run_writes(operator: Operated, wire: Wire) -> None:
+    """An undisturbed run about two requests makes exactly the writes that the kills below hit."""
+    await ask_twice(operator)
+    await until_both_are_answered(operator)
+    await operator.settle()
+    log = [write for write in wire.log if "PromptVersion" not in write.what]
+    sys.stdout.write(f"\nN = {len(log)} writes, 2N = {len(DEATHS) * len(log)} kills\n")
+    assert sorted(map(str, log)) == sorted(map(str, BY_HAND))
+
+
+@pytest.mark.parametrize("fault", DEATHS, ids=lambda fault: fault.value.replace(" ", "-"))
+@pytest.mark.parametrize("write", BY_HAND, ids=str)
+async def test_a_new_process_answers_what_a_dead_one_was_asked(
+    operator: Operated, wire: Wire, write: Write, fault: Fault
+) -> None:
+    """Killed before or after any write, each request is answered once, and one of the two is executed."""
+    wire.arm(write, fault)
+    await ask_twice(operator)
+
+    async def happened() -> bool:
+        return wire.happened
+
+    await operator.until(happened)
+    await operator.kill()
+    wire.mend()
+    await operator.start()
+    await until_both_are_answered(operator)
 
 
 async def watched(operator: Operated) -> bool:

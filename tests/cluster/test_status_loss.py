@@ -193,7 +193,7 @@ async def restore(operator: Operated, objects: list[tuple[Kind, Manifest]]) -> N
     for kind, found in objects:
         metadata = {key: found["metadata"][key] for key in keep if key in found["metadata"]}
         metadata["namespace"] = operator.namespace
-        payload = {key: found[key] for key in ("spec", "data") if key in found}
+        payload: dict[str, Any] = {key: found[key] for key in ("spec", "data") if key in found}
         body: Manifest = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, **payload}
         assert await operator.api.create(kind, body) is not None
 
