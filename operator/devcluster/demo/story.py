@@ -141,7 +141,7 @@ def _watch_recovery(story: Story, stage: Stage) -> None:
     if _outcome(story.sight) != "Recovered":
         raise DevError(f"The operator judged the rollback {_outcome(story.sight)}: {_message(story.sight)}")
     story.note("PromptRollback: Recovered")
-    until(lambda now: now.serves(OLD) and _rate(now) <= story.before, limit, "the error rate of before")
+    until(lambda now: now.serves(OLD) and _is_back(now, story.before), limit, "the error rate of before")
     story.note(f"error rate {_rate(story.sight):.1%} again")
     story.doing = ""
 
@@ -149,6 +149,7 @@ def _watch_recovery(story: Story, stage: Stage) -> None:
 def _watch_good(story: Story, stage: Stage) -> None:
     seconds = story.pace.initial_delay + story.pace.hold + _WINDOW
     story.doing = f"{NEW} is watched for {seconds:.0f} seconds: initialDelay, the rule's `for` and its window"
+    stage.wait(lambda: story.sight.active == NEW, _PATIENCE, f"{NEW} in the Prompt's status")
     until = time.time() + seconds
 
     def quiet() -> bool:
@@ -185,6 +186,10 @@ def _was(now: Sight, *states: str) -> bool:
 
 def _rate(now: Sight) -> float:
     return now.error_rate or 0.0
+
+
+def _is_back(now: Sight, before: float) -> bool:
+    return now.error_rate is not None and now.error_rate <= before
 
 
 def _outcome(now: Sight) -> str | None:
