@@ -74,7 +74,7 @@ async def lose_every_status(operator: Operated) -> None:
 LOSSES = (lose_the_prompts_status, lose_status_and_config_map, lose_every_status)
 
 
-async def until_rebuilt(operator: Operated) -> dict[str, Any]:
+async def until_rebuilt(operator: Operated, *, decided: bool = False) -> dict[str, Any]:
     """Wait until 1.0.0 is served against the held 1.1.0, with the one rollback in the ledger; return status."""
 
     async def rebuilt() -> dict[str, Any]:
@@ -94,7 +94,7 @@ async def until_rebuilt(operator: Operated) -> dict[str, Any]:
         "since": record["spec"]["decidedAt"],
     }
     assert [entry["id"] for entry in status["rollbacks"]["recent"]] == [record["metadata"]["name"]]
-    assert "decision" not in status
+    assert ("decision" in status) == decided
     assert (await operator.condition("Ready"))["reason"] == "RolledBack"
     assert (await operator.condition("Stalled"))["reason"] == "VersionHeld"
     return status
@@ -170,6 +170,16 @@ async def test_a_refusal_is_not_recorded_twice(operator: Operated) -> None:
     await operator.tick()
     assert (await operator.condition("Healthy"))["reason"] == "CoolingDown"
     assert [r["metadata"]["name"] for r in await operator.records("Refused")] == [refusal["metadata"]["name"]]
+
+
+async def test_a_clock_set_back_does_not_forget_the_cooldown(operator: Operated) -> None:
+    """After a restart with an earlier clock the rollback lies in the future: it counts as now, so it cools down."""
+    operator.metrics.traffic = {}
+    await operator.kill()
+    operator.clock.offset -= timedelta(hours=2)
+    await operator.start()
+    await until_rebuilt(operator, decided=True)
+    await assert_cooling_down(operator)
 
 
 @pytest.fixture
