@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from devcluster.mount import payload
-from prompt_operator.engine.store import Key
+from prompt_operator.engine.store import Key, Name
 from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_VERSION
 
 if TYPE_CHECKING:
@@ -142,4 +142,23 @@ async def wake_everything(operator: Operated) -> None:
                 engine.queue.wake(Key(kind.kind, *name))
 
     await operator.within(wake())
+    await operator.settle()
+
+
+async def until_watching(operator: Operated) -> None:
+    """Wait until the watches are there: the end of an object is seen, which no list tells of."""
+    assert operator.running is not None
+    store = operator.running.engine.store
+    probe = Name(operator.namespace, "probe-0.0.1")
+
+    async def seen() -> bool:
+        return probe in store.versions
+
+    async def gone() -> bool:
+        return probe not in store.versions
+
+    await operator.version("0.0.1", prompt="probe")
+    await operator.until(seen)
+    await delete(operator, PROMPT_VERSION, probe.name)
+    await operator.until(gone)
     await operator.settle()

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cluster.looking import delete, edit, healed, message, mount, until_condition, until_settled
+from tests.cluster.looking import delete, edit, healed, message, mount, until_condition, until_watching, until_settled
 from tests.cluster.operating import Operated, operated
 
 from prompt_client.client import Client
@@ -217,6 +217,7 @@ async def test_a_hand_edit_is_put_back_within_a_second_and_counted(greeting: Ope
 
 async def test_a_deleted_one_comes_back_within_a_second_and_is_counted(greeting: Operated) -> None:
     """The same bytes under a new uid."""
+    await until_watching(greeting)
     before, counted = await read(greeting), healed(greeting)
     uid = await delete(greeting, CONFIG_MAP, NAME)
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _TROUBLE_AFTER = 2  # failures in a row that a retry may mend before status tells of them
+_WATCHES_BEGIN = 5.0
+"""Seconds after the start within which the watches are there, as a rule; the sweep comes after."""
 FROZEN = "Frozen"
 
 
@@ -112,7 +114,9 @@ class Engine:
         """Take in a watch event and wake what it concerns."""
         if deleted:
             metadata = manifest["metadata"]
-            keys = self.store.forget(kind, metadata["namespace"], metadata["name"], metadata["uid"])
+            keys = self.store.forget(
+                kind, metadata["namespace"], metadata["name"], metadata["uid"], metadata["resourceVersion"]
+            )
         else:
             keys = self.store.observe(kind, manifest)
         if keys and keys[-1].kind == PROMPT.kind:
@@ -257,22 +261,30 @@ class Engine:
             kinds: each kind and the label selector its watch uses.
         """
         kinds = tuple(kinds)
+        # What was deleted after the store was filled and before the watches began is in no watch.
+        await asyncio.sleep(min(_WATCHES_BEGIN, self._pace.sweep))
+        await self._sweep_all(kinds, metadata_only=True)
         while True:
             await asyncio.sleep(self._pace.sweep * (0.75 + self._pace.jitter() / 2))
-            for kind, labels in kinds:
-                try:
-                    await self.sweep(kind, labels)
-                except (Retry, GiveUp) as error:
-                    _log.warning("sweep of %s: %s; the next sweep tries again", kind.plural, error)
+            await self._sweep_all(kinds)
 
-    async def sweep(self, kind: Kind, labels: str = "") -> None:
-        """Compare the store with the API server for one kind."""
+    async def _sweep_all(self, kinds: Iterable[tuple[Kind, str]], *, metadata_only: bool = False) -> None:
+        for kind, labels in kinds:
+            try:
+                await self.sweep(kind, labels, metadata_only=metadata_only)
+            except (Retry, GiveUp) as error:
+                _log.warning("sweep of %s: %s; the next sweep tries again", kind.plural, error)
+
+    async def sweep(self, kind: Kind, labels: str = "", *, metadata_only: bool = False) -> None:
+        """Compare the store with the API server for one kind; with `metadata_only` just drop what is gone."""
         known, found = dict(self.store.names(kind)), set()
         for namespace in self._namespaces or (None,):
-            async for manifest in self._cluster.list(kind, namespace=namespace, labels=labels):
-                metadata = manifest["metadata"]
-                found.add(metadata["uid"])
-                self.observe(kind, manifest)
+            async for manifest in self._cluster.list(
+                kind, namespace=namespace, labels=labels, metadata_only=metadata_only
+            ):
+                found.add(manifest["metadata"]["uid"])
+                if not metadata_only:
+                    self.observe(kind, manifest)
         for name, uid in known.items():
             if uid not in found:
                 self.wake(self.store.forget(kind, *name, uid))

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DEFAULT_POLICY = "default"
+_REMEMBERED = 4096
+"""Ended objects: more than can end while one list is read."""
 
 
 class Key(NamedTuple):
@@ -104,6 +106,8 @@ class Store:
         self.versions: dict[Name, VersionRecord] = {}
         self.rollbacks: dict[Name, RollbackRecord] = {}
         self.config_maps: dict[Name, ObservedConfigMap] = {}
+        self._gone: dict[str, int] = {}
+        """uid of an object that ended -> the resourceVersion of its end."""
         self._versions_of: dict[Name, dict[str, VersionRecord]] = {}
         self._rollbacks_of: dict[Name, dict[str, RollbackRecord]] = {}
         self._config_maps_of: dict[Name, dict[str, ObservedConfigMap]] = {}
@@ -164,22 +168,44 @@ class Store:
         Returns:
             The keys to wake; empty when nothing changed that a decision could rest on.
         """
-        name = Name(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        metadata = manifest["metadata"]
+        name = Name(metadata["namespace"], metadata["name"])
         old = self._table(kind).get(name)
-        if old is not None and not _newer(manifest["metadata"], old):
+        if self._gone.get(metadata["uid"], -1) >= int(metadata["resourceVersion"]):
+            return ()
+        if old is not None and not _newer(metadata, old):
             return ()
         new = self._record(kind, manifest, old)
         self._put(kind, name, new)
         return () if old is not None and _alike(old, new) else self._wakes(kind, name, old, new)
 
-    def forget(self, kind: Kind, namespace: str, name: str, uid: str) -> tuple[Key, ...]:
-        """Take in that an object is gone; an object of the same name with another uid stays."""
+    def forget(self, kind: Kind, namespace: str, name: str, uid: str, resource_version: str = "") -> tuple[Key, ...]:
+        """Take in that an object is gone, or out of the watch; one of the same name with another uid stays.
+
+        Args:
+            kind: its kind.
+            namespace: its namespace.
+            name: its name.
+            uid: its uid.
+            resource_version: when that was; nothing older of this object is taken in from now on.
+        """
         key = Name(namespace, name)
         old = self._table(kind).get(key)
-        if old is None or old.uid != uid:
+        known = old is not None and old.uid == uid
+        at = int(resource_version or (old.resource_version if old is not None and known else 0))
+        if old is not None and known and at < int(old.resource_version):
+            return ()
+        self._bury(uid, at)
+        if old is None or not known:
             return ()
         self._drop(kind, key, old)
         return self._wakes(kind, key, old, None)
+
+    def _bury(self, uid: str, at: int) -> None:
+        """Remember for a while that this object ended: an answer or a page that was on its way must not revive it."""
+        self._gone[uid] = max(at, self._gone.pop(uid, 0))
+        if len(self._gone) > _REMEMBERED:
+            del self._gone[next(iter(self._gone))]
 
     def _table(self, kind: Kind) -> dict[Name, Any]:
         return self.tables[kind.kind]

@@ -1,0 +1,237 @@
+"""What watches lose and what a control plane does to them: the operator finds back by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.cluster.looking import delete, edit, until_condition, until_watching
+from tests.cluster.operating import Operated, operated
+
+from devcluster.controlplane import ControlPlane
+from devcluster.paths import REPO
+from prompt_operator.engine import engine as engine_module
+from prompt_operator.engine.store import Key, Name
+from prompt_operator.ports import CONFIG_MAP, KINDS, PROMPT, PROMPT_VERSION, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from devcluster.cluster import Cluster
+    from prompt_operator.engine.engine import Engine
+    from prompt_operator.ports import Kind, Manifest
+
+NAME = "prompt-greeting"
+
+
+@pytest.fixture
+async def greeting(cluster: Cluster, namespace: str) -> AsyncIterator[Operated]:
+    """An operator with greeting 1.0.0 served."""
+    async with operated(cluster.kubeconfig, namespace) as one:
+        await one.version("1.0.0")
+        await one.prompt("1.0.0")
+        await one.start()
+        await one.until_served("1.0.0")
+        await until_watching(one)
+        yield one
+
+
+def engine_of(operator: Operated) -> Engine:
+    """Return the engine that runs."""
+    assert operator.running is not None
+    return operator.running.engine
+
+
+@pytest.fixture
+def deaf(greeting: Operated, monkeypatch: pytest.MonkeyPatch) -> Operated:
+    """The same operator, whose watches lose every event from now on; lists still work."""
+    whole = type(engine_of(greeting)).observe
+
+    def observe(engine: Engine, kind: Kind, manifest: Manifest, *, deleted: bool = False) -> None:
+        if engine.sweeping:
+            whole(engine, kind, manifest, deleted=deleted)
+
+    monkeypatch.setattr(type(engine_of(greeting)), "observe", observe)
+    monkeypatch.setattr(type(engine_of(greeting)), "sweeping", False, raising=False)
+    return greeting
+
+
+async def sweep(operator: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare everything with the API server, as happens now and then."""
+    monkeypatch.setattr(type(engine_of(operator)), "sweeping", True, raising=False)
+    for kind in KINDS:
+        labels = "app.kubernetes.io/managed-by=prompt-operator" if kind == CONFIG_MAP else ""
+        await operator.within(engine_of(operator).sweep(kind, labels))
+    await operator.settle()
+
+
+# --- gaps
+
+
+async def test_a_lost_change_is_found_by_the_sweep(deaf: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new version and a changed Prompt that no watch told of."""
+    await deaf.version("1.1.0")
+    await deaf.prompt("1.1.0")
+    await deaf.settle()
+    assert await deaf.served() == "1.0.0"
+    await sweep(deaf, monkeypatch)
+    await deaf.until_served("1.1.0")
+
+
+async def test_a_lost_deletion_is_found_by_the_sweep(deaf: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a ConfigMap, which comes back; of a version, which is missed; of a Prompt, which is let go."""
+    await delete(deaf, CONFIG_MAP, NAME)
+    await deaf.settle()
+    assert await deaf.config_map() is None
+    await sweep(deaf, monkeypatch)
+    await deaf.until_served("1.0.0")
+    await delete(deaf, PROMPT_VERSION, "greeting-1.0.0")
+    await sweep(deaf, monkeypatch)
+    await until_condition(deaf, "Ready", "VersionMissing")
+    await delete(deaf, PROMPT, "greeting")
+    await sweep(deaf, monkeypatch)
+    assert not engine_of(deaf).store.prompts
+
+
+async def test_lost_tampering_is_found_by_the_sweep(deaf: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hand edit that no watch told of."""
+    await edit(deaf, NAME, ("replace", "/data/prompt.txt", "Evil."))
+    await deaf.settle()
+    await sweep(deaf, monkeypatch)
+
+    async def healed() -> bool:
+        return bool((await deaf.get(CONFIG_MAP, NAME))["data"]["prompt.txt"].startswith("Text of"))
+
+    await deaf.until(healed)
+
+
+async def test_a_replaced_object_of_the_same_name_is_taken_for_another(
+    deaf: Operated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleted and created again within a gap: the uid tells."""
+    await delete(deaf, PROMPT, "greeting")
+    new = (await deaf.prompt("1.0.0"))["metadata"]["uid"]
+    await sweep(deaf, monkeypatch)
+
+    async def owned() -> bool:
+        owners = ((await deaf.config_map()) or {}).get("metadata", {}).get("ownerReferences", [])
+        return [owner["uid"] for owner in owners] == [new]
+
+    for _ in range(3):  # the garbage collector deletes what the old one owned, and this operator hears of nothing
+        await sweep(deaf, monkeypatch)
+    await deaf.until(owned)
+
+
+async def test_what_is_deleted_before_the_watches_begin_is_missed_soon(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first list and the watches there is a gap; a look at the names alone closes it."""
+    monkeypatch.setattr(engine_module, "_WATCHES_BEGIN", 0.2)
+    async with operated(cluster.kubeconfig, namespace) as one:
+        await one.version("1.0.0")
+        await one.prompt("1.0.0")
+        await one.start()
+        await one.until_served("1.0.0")
+        phantom = await one.get(PROMPT_VERSION, "greeting-1.0.0")
+        phantom["metadata"] |= {"name": "greeting-0.9.0", "uid": "gone-before-the-watch"}
+
+        async def fill() -> None:
+            engine_of(one).store.observe(PROMPT_VERSION, phantom)
+
+        await one.within(fill())
+
+        async def gone() -> bool:
+            return Name(namespace, "greeting-0.9.0") not in engine_of(one).store.versions
+
+        await one.until(gone)
+
+
+# --- order
+
+
+async def test_an_old_event_never_overrides_newer_knowledge(greeting: Operated) -> None:
+    """A late event of a former state, of a deletion's predecessor, and a late `out of the watch` change nothing."""
+    engine = engine_of(greeting)
+    old_prompt, old_map = await greeting.get(PROMPT, "greeting"), await greeting.get(CONFIG_MAP, NAME)
+    await greeting.version("1.1.0")
+    await greeting.prompt("1.1.0")
+    await greeting.until_served("1.1.0")
+    await greeting.settle()
+    known = dict(engine.store.prompts), dict(engine.store.config_maps)
+
+    async def late() -> None:
+        engine.observe(PROMPT, old_prompt)
+        engine.observe(CONFIG_MAP, old_map)
+        engine.observe(CONFIG_MAP, old_map, deleted=True)
+
+    await greeting.within(late())
+    await greeting.settle()
+    assert (engine.store.prompts, engine.store.config_maps) == known
+    assert await greeting.served() == "1.1.0"
+
+
+async def test_nothing_late_revives_what_was_deleted(greeting: Operated) -> None:
+    """An answer to a write that crossed the deletion: the object stays gone."""
+    engine = engine_of(greeting)
+    last = await greeting.get(PROMPT, "greeting")
+    await delete(greeting, PROMPT, "greeting")
+
+    async def let_go() -> bool:
+        return not engine.store.prompts
+
+    await greeting.until(let_go)
+
+    async def late() -> None:
+        engine.observe(PROMPT, last)
+
+    await greeting.within(late())
+    await greeting.settle()
+    assert not engine.store.prompts
+    assert Key("Prompt", greeting.namespace, "greeting") not in engine.queue._planned
+
+
+# --- a control plane that goes away
+
+
+@pytest.fixture
+def own_plane(tmp_path: Path) -> Iterator[ControlPlane]:
+    """A second control plane that this test may break."""
+    plane = ControlPlane.start(tmp_path / "plane", crds=REPO / "crds")
+    yield plane
+    plane.stop()
+
+
+async def test_a_restarted_api_server_is_found_again(own_plane: ControlPlane) -> None:
+    """Connections are refused for a while, then all goes on: what changed meanwhile is projected, nothing is lost."""
+    own_plane.kubectl("create", "namespace", "shop")
+    async with operated(own_plane.kubeconfig, "shop") as one:
+        await one.version("1.0.0")
+        await one.version("1.1.0")
+        await one.prompt("1.0.0")
+        await one.start()
+        await one.until_served("1.0.0")
+        before: dict[str, Any] = await one.status()
+        restart_api_server(own_plane)
+
+        async def applied() -> bool:
+            try:
+                await one.prompt("1.1.0")
+            except Unavailable:  # the test's own connection was cut too
+                return False
+            return True
+
+        await one.until(applied)
+        await one.until_served("1.1.0")
+        after = await one.status()
+        assert [entry["version"] for entry in after["history"]] == ["1.1.0", "1.0.0"]
+        assert after["history"][1]["at"] == before["history"][0]["at"]
+
+
+def restart_api_server(plane: ControlPlane) -> None:
+    """Kill kube-apiserver and start it again with the very command line it had."""
+    (running,) = [process for process in plane.processes.recorded if process.name == "kube-apiserver"]
+    with open(f"/proc/{running.pid}/cmdline", encoding="utf-8") as file:  # noqa: PTH123
+        command = file.read().rstrip("\0").split("\0")
+    plane.processes.stop(["kube-apiserver"])
+    plane._wait("kube-apiserver", plane.processes.spawn("kube-apiserver", command), plane._ready)
