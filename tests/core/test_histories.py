@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from tests.core.builders import V1, V2, V3, a_reading, a_record_manifest, a_version_manifest, readings
+from tests.core.builders import V1, V2, V3, a_reading, a_record_manifest, a_version_manifest, hash_of, readings
 from tests.core.world import CONFIG_MAP, World
 
 from prompt_operator.api.common import rfc3339
@@ -49,7 +49,7 @@ class Watched(World):
         if isinstance(effect, WriteStatus):
             self._check_status(effect)
         if isinstance(effect, ApplyConfigMap):
-            assert effect.manifest["metadata"]["name"] == CONFIG_MAP
+            assert effect.manifest["metadata"]["name"] == self.wanted_name()
             self._check_content(effect.manifest["data"].get("version", ""))
         if isinstance(effect, CreateRecord):
             name = effect.manifest["metadata"]["name"]
@@ -96,13 +96,19 @@ class Watched(World):
         assert decided or not known or version == desired or desired in self.ledger.versions(), "moved without a cause"
 
 
+def made(version: str, *, seen: bool = True) -> dict[str, Any]:
+    """Return a version; the later ones name the first as where to go back to."""
+    back: dict[str, Any] = {"rollback": {"reference": V1}} if version != V1 else {}
+    return a_version_manifest(version, seen=seen, **back)
+
+
 class Histories(RuleBasedStateMachine):
     """People, Git, a fleet that fails, a process that crashes and a clock; the operator looks now and then."""
 
     @initialize()
     def start(self) -> None:
         """Three versions exist, the first one is wanted."""
-        self.world = Watched(versions={name: a_version_manifest(name) for name in (V1, V2, V3)})
+        self.world = Watched(versions={name: made(name) for name in (V1, V2, V3)})
         self.requests = 0
 
     # --- the operator
@@ -123,12 +129,18 @@ class Histories(RuleBasedStateMachine):
         """Left alone, the operator comes to rest, and then the ConfigMap says what status says."""
         self.world.settle(most=8 + self.requests)  # one request is answered per look
         status = self.world.status
-        served = self.world.config_maps.get(CONFIG_MAP)
-        if served is not None and status.get("activeVersion") and not self.world.spec.get("suspend"):
+        served = self.world.config_maps.get(self.world.wanted_name())
+        active = status.get("activeVersion")
+        if served is not None and active in self._good() and not self.world.spec.get("suspend"):
             assert served["data"]["version"] == status["activeVersion"]
             assert served["data"]["hash"] == status["activeHash"]
         for decision in self.world.ledger.switched:
             assert decision in self.world.records, "a decision without a record"
+
+    def _good(self) -> set[str]:
+        """Return the versions that exist with the content they were made with."""
+        found = map(versions.record_of, self.world.versions.values())
+        return {each.version for each in found if each.content_hash == hash_of(each.version)}
 
     # --- people and Git
 
@@ -163,6 +175,28 @@ class Histories(RuleBasedStateMachine):
         record["spec"]["release"] = {"by": "ada", "reason": "fixed"}
         record["metadata"]["generation"] += 1
         self.world.ledger.held.pop(record["metadata"]["name"], None)
+
+    @precondition(lambda self: self.world.executed())
+    @rule(data=st.data())
+    def acknowledge(self, data: st.DataObject) -> None:
+        """A person takes note of a rollback: it counts to the day's limit no longer."""
+        record = data.draw(st.sampled_from(self.world.executed()))
+        record["spec"]["acknowledge"] = {"by": "ada", "reason": "seen"}
+        name = record["metadata"]["name"]
+        at, _ = self.world.ledger.switched[name]
+        self.world.ledger.switched[name] = (at, False)
+
+    @rule(mode=st.sampled_from(("Active", "Active", "Fallback")))
+    def fallback(self, mode: str) -> None:
+        """A person switches Fallback on or off."""
+        self.world.spec = self.world.spec | {"mode": mode}
+        self.world.generation += 1
+
+    @rule(name=st.sampled_from(("prompt-greeting", "prompt-greeting", "elsewhere")))
+    def deliver(self, name: str) -> None:
+        """The ConfigMap gets another name."""
+        self.world.spec = self.world.spec | {"delivery": {"configMapName": name}}
+        self.world.generation += 1
 
     @rule()
     def retry(self) -> None:
@@ -200,6 +234,20 @@ class Histories(RuleBasedStateMachine):
         self.measure(fired=True, minutes=0)
         self.world.step(crash_after=effects)
 
+    @rule(minutes=st.lists(st.sampled_from((3, 10, 16, 200)), min_size=2, max_size=5))
+    def bad_day(self, minutes: list[int]) -> None:
+        """One release after the other fails; between them people release every hold, and nothing else is wrong."""
+        for number, wait in enumerate(minutes):
+            for version in (V1, V2, V3):
+                self.world.versions[version] = made(version)
+            self.world.settle(most=8 + self.requests)
+            for record in self.world.executed():
+                record["spec"]["release"] = {"by": "ada", "reason": "fixed"}
+            self.world.ledger.held.clear()
+            self.world.spec = {"version": V1}
+            self.world.settle(most=8 + self.requests)
+            self.release_that_fails((V2, V3)[number % 2], effects=9, minutes=wait)
+
     # --- what happens to a cluster
 
     @precondition(lambda self: self.world.config_maps)
@@ -234,7 +282,18 @@ class Histories(RuleBasedStateMachine):
     @rule(version=ANY_VERSION, good=st.booleans())
     def rewrite(self, version: str, good: bool) -> None:  # noqa: FBT001  drawn by name
         """The content of a version changes past admission, or is put back; the hash first seen stays in its status."""
-        self.world.versions[version]["spec"] = a_version_manifest(version)["spec"] | ({} if good else {"text": "Ha."})
+        if version in self.world.versions:
+            self.world.versions[version]["spec"] = made(version)["spec"] | ({} if good else {"text": "Ha."})
+
+    @rule(version=ANY_VERSION)
+    def delete(self, version: str) -> None:
+        """A version is deleted, be it the active one."""
+        self.world.versions.pop(version, None)
+
+    @rule(version=ANY_VERSION)
+    def restore(self, version: str) -> None:
+        """It is created again, with the same content and no status."""
+        self.world.versions.setdefault(version, made(version, seen=False))
 
     @rule(hours=st.sampled_from((0.01, 0.1, 0.3, 5, 23, 25)))
     def time(self, hours: float) -> None:
@@ -244,7 +303,7 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=200,
+    max_examples=100,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
