@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cluster.looking import delete, edit, healed, message, mount, until_condition, until_watching, until_settled
+from tests.cluster.looking import delete, edit, healed, message, mount, until_condition, until_settled, until_watching
 from tests.cluster.operating import Operated, operated
 
 from prompt_client.client import Client
