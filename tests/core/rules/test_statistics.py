@@ -1,15 +1,23 @@
-"""Wilson bounds and quantiles against published and independently computed values."""
+"""Bounds of shares, means and quantiles against published and independently computed values."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from math import inf, sqrt
+from random import Random
+from statistics import fmean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompt_operator.core.rules.statistics import quantile, quantile_interval, wilson, z_score
+from prompt_operator.core.rules.statistics import (
+    mean_interval,
+    quantile,
+    quantile_interval,
+    wilson,
+    z_score,
+)
 
 LEVELS = (0.9, 0.95, 0.99, 0.999)
 
@@ -92,3 +100,40 @@ def test_quantile_interval_is_the_wilson_test_of_the_share_beyond_each_bound(
             assert (low > edge) == (share_low > 1 - q)
         if abs(share_high - (1 - q)) > 1e-9:
             assert (high <= edge) == (share_high < 1 - q)
+
+
+def test_the_interval_of_a_mean_of_zeros_and_ones_is_wilsons() -> None:
+    """Published intervals of shares are those of means between 0 and 1, and of any other range when stretched."""
+    assert mean_interval(81 / 263, 263, (0.0, 1.0), 0.95) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert mean_interval(1 + 4 * 81 / 263, 263, (1.0, 5.0), 0.95) == pytest.approx((2.0212, 2.4648), abs=2e-4)
+
+
+@given(st.floats(1, 5), st.floats(1, 1e5), st.sampled_from(LEVELS))
+def test_the_interval_of_a_mean_stays_within_its_range(mean: float, count: float, confidence: float) -> None:
+    """The bounds enclose the mean and leave the range of its values by rounding at most."""
+    low, high = mean_interval(mean, count, (1.0, 5.0), confidence)
+    assert 1 - 1e-9 <= low <= mean + 1e-9
+    assert mean - 1e-9 <= high <= 5 + 1e-9
+
+
+RATINGS = {
+    "all alike": (0, 0, 0, 1, 0),
+    "evenly spread": (1, 1, 1, 1, 1),
+    "only the ends": (3, 0, 0, 0, 7),
+    "mostly the best": (2, 0, 0, 0, 38),
+    "one peak": (1, 3, 8, 20, 8),
+}
+"""Shape of the ratings 1 to 5 -> their weights."""
+
+
+@pytest.mark.parametrize("weights", RATINGS.values(), ids=RATINGS)
+@pytest.mark.parametrize("count", [20, 100])
+def test_a_mean_lies_in_its_interval_as_often_as_promised(weights: tuple[int, ...], count: int) -> None:
+    """Over 200 samples the 95 % interval misses the true mean in at most 5 %, give or take three standard errors."""
+    dice = Random(11)  # noqa: S311  repeatable, nothing secret
+    true = sum(rating * weight for rating, weight in enumerate(weights, 1)) / sum(weights)
+    missed = 0
+    for _ in range(200):
+        low, high = mean_interval(fmean(dice.choices((1, 2, 3, 4, 5), weights, k=count)), count, (1.0, 5.0), 0.95)
+        missed += not low - 1e-9 <= true <= high + 1e-9
+    assert missed <= 200 * 0.05 + 3 * sqrt(200 * 0.05 * 0.95)

@@ -17,7 +17,7 @@ from prompt_operator.core.rules.judgement import Judgement, Verdict, all_of, som
 from prompt_operator.core.rules.measure import Amount, Histogram, Measured, Need, Unusable
 from prompt_operator.core.rules.metrics import Quantity
 from prompt_operator.core.rules.reasons import Reason
-from prompt_operator.core.rules.statistics import wilson
+from prompt_operator.core.rules.statistics import mean_interval, wilson
 from prompt_operator.core.rules.values import format_value
 from prompt_operator.core.rules.verdict import _combine as combine
 
@@ -110,6 +110,50 @@ def test_means() -> None:
     tokens = reading(input_tokens=1000, output_tokens=3000, requests=40)
     assert judged("tokens_avg == 100", tokens).verdict is TRUE
     assert judged("tokens_output_avg > 74", tokens).verdict is TRUE
+
+
+@pytest.mark.parametrize(
+    ("condition", "total", "expected"),
+    [
+        ("avg_user_feedback < 3.0", 160, (TRUE, Reason.BREACHED)),
+        ("avg_user_feedback < 3.0", 285, (FALSE, Reason.NOT_CONFIDENT)),
+        ("avg_user_feedback < 3.0", 300, (FALSE, Reason.WITHIN_BOUNDS)),
+        ("avg_user_feedback < 3.0", 501, (FALSE, Reason.WITHIN_BOUNDS)),
+        ("avg_user_feedback < 3.0", 60, (UNKNOWN, Reason.INCONSISTENT)),
+        ("avg_user_feedback < 3.0", 2000, (UNKNOWN, Reason.INCONSISTENT)),
+    ],
+)
+def test_a_mean_of_known_range_needs_its_bound(condition: str, total: float, expected: tuple[Verdict, Reason]) -> None:
+    """100 ratings below the threshold on average do not suffice near it; a mean outside its range is no mean."""
+    assert outcome(judged(condition, reading(feedback_sum=total, feedback_count=100))) == expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high"),
+    [("avg_user_feedback", 1, 5), ("avg_calibration_delta", 0, 10), ("avg_automated_score", 0, 10)],
+)
+def test_scores_are_bounded_by_their_range(metric: str, low: float, high: float) -> None:
+    """Every mean of scores has an interval, at each confidence, and it is that of its range."""
+    prefix = {"avg_user_feedback": "feedback", "avg_calibration_delta": "calibration"}.get(metric, "automated_score")
+    measured = reading("5m", **{f"{prefix}_sum": 80.0, f"{prefix}_count": 40.0})
+    for confidence in (0.95, 0.999):
+        finding = judged(f"{metric} > 1.5", measured, confidence=confidence).findings[0]
+        assert finding.bound == mean_interval(2.0, 40, (low, high), confidence)[0]
+
+
+@pytest.mark.parametrize(
+    ("condition", "measured"),
+    [
+        ("latency_avg > 1s", {"latency_sum": 1e6, "latency_count": 1e3}),
+        ("tokens_avg > 10", {"input_tokens": 1e6, "output_tokens": 1e6, "requests": 1e3}),
+        ("cost_avg > 0.01", {"cost": 1e6, "requests": 1e3}),
+        ("cost_avg < 0.01", {"cost": 1.0, "requests": 1e3}),
+    ],
+)
+def test_a_mean_without_a_range_gives_notice_but_never_rolls_back(condition: str, measured: dict[str, float]) -> None:
+    """A sum and a count bound nothing: the value suffices at 95 %, and no number of samples does beyond."""
+    assert judged(condition, reading("5m", **measured)).verdict is TRUE
+    assert outcome(judged(condition, reading("5m", **measured), confidence=0.999)) == (FALSE, Reason.NOT_CONFIDENT)
 
 
 @pytest.mark.parametrize(

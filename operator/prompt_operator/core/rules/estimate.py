@@ -7,9 +7,9 @@ from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, TypeAlias
 
 from prompt_operator.core.rules.measure import Amount, Histogram, Need, Unusable
-from prompt_operator.core.rules.metrics import METRICS, Mean, Quantile, Quantity, Share, Total
+from prompt_operator.core.rules.metrics import METRICS, Mean, Metric, Quantile, Quantity, Share, Total
 from prompt_operator.core.rules.reasons import Reason
-from prompt_operator.core.rules.statistics import quantile, quantile_interval, wilson
+from prompt_operator.core.rules.statistics import mean_interval, quantile, quantile_interval, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Estimate:
     """A value, the interval [low, high] it lies in at the asked confidence, and what it rests on.
 
-    Counts, sums and means have no interval yet: there low and high are the value itself.
+    Counts and sums are facts rather than estimates: there low and high are the value itself. So they are for a mean
+    without a known range at the confidence of a notice; see `MEAN_AT_ITS_WORD`.
     """
 
     value: float
@@ -62,7 +63,8 @@ def estimate(
             case Share(events, total, complement):
                 return _share(pull.amount(events), pull.amount(total), complement, min_samples, confidence)
             case Mean(sums, count):
-                return _mean(sum(map(pull.amount, sums)), pull.amount(count), min_samples)
+                added, samples = sum(map(pull.amount, sums)), pull.amount(count)
+                return _too_few(samples, min_samples) or _mean(METRICS[metric], added / samples, samples, confidence)
             case Quantile(buckets, q):
                 return _quantile(pull.histogram(buckets), q, min_samples, confidence)
     except _Missing as missing:
@@ -127,8 +129,27 @@ def _share(events: float, total: float, complement: bool, min_samples: int, conf
     return Estimate(events / total, low, high, total, events)
 
 
-def _mean(total: float, count: float, min_samples: int) -> Outcome:
-    return _too_few(count, min_samples) or exact(total / count, count)
+MEAN_AT_ITS_WORD = 0.95
+"""Up to this confidence a mean without a known range (a time, tokens, a cost) is judged by its value.
+
+A sum and a count say nothing of the spread, and one value may be as large as it likes, so no bound on such a mean is
+honest. A notice at the built-in confidence takes it at its word; anything surer, as a rollback is, never rests on it.
+"""
+_STRAY = 0.05
+"""Sum and count are read at slightly different moments: by this part of its range a mean may leave it."""
+
+
+def _mean(metric: Metric, value: float, samples: float, confidence: float) -> Outcome:
+    low, high = metric.low, metric.high
+    if not isfinite(high):
+        known = exact(value, samples)
+        trusted = isinstance(known, Unknown) or confidence <= MEAN_AT_ITS_WORD
+        return known if trusted else Estimate(value, low, high, samples)
+    stray = (high - low) * _STRAY
+    if not low - stray <= value <= high + stray:
+        return Unknown(Reason.INCONSISTENT, samples)
+    value = min(max(value, low), high)
+    return Estimate(value, *mean_interval(value, samples, (low, high), confidence), samples)
 
 
 def _quantile(histogram: Histogram, q: float, min_samples: int, confidence: float) -> Outcome:

@@ -101,7 +101,9 @@ METRICS = {
         Metric("avg_user_feedback", Dimension.SCORE, Mean((Q.FEEDBACK_SUM,), Q.FEEDBACK_COUNT), low=1.0, high=5.0),
         Metric("user_feedback_negative_rate", Dimension.RATIO, Share(Q.FEEDBACK_NEGATIVE, Q.FEEDBACK_COUNT), high=1.0),
         Metric("feedback_count", Dimension.COUNT, Total((Q.FEEDBACK_COUNT,))),
-        Metric("avg_automated_score", Dimension.SCORE, Mean((Q.AUTOMATED_SCORE_SUM,), Q.AUTOMATED_SCORE_COUNT)),
+        Metric(
+            "avg_automated_score", Dimension.SCORE, Mean((Q.AUTOMATED_SCORE_SUM,), Q.AUTOMATED_SCORE_COUNT), high=10.0
+        ),
         Metric("avg_calibration_delta", Dimension.SCORE, Mean((Q.CALIBRATION_SUM,), Q.CALIBRATION_COUNT), high=10.0),
     )
 }

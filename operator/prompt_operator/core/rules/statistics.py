@@ -1,4 +1,4 @@
-"""How sure is a measured share or quantile? Score intervals, from counts alone."""
+"""How sure is a measured share, mean or quantile? Score intervals, from counts and sums alone."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def wilson(events: float, total: float, confidence: float) -> tuple[float, float
     low, high = (middle - half) / (1 + weight), (middle + half) / (1 + weight)
     # At the ends the bound is the end itself; rounding must not make "more than none" of no events.
     return (0.0 if events <= 0 else max(0.0, low)), (1.0 if events >= total else min(1.0, high))
+
+
+def mean_interval(mean: float, count: float, limits: tuple[float, float], confidence: float) -> tuple[float, float]:
+    """Return bounds of the mean of values that all lie within `limits`, from their number and their mean alone.
+
+    Values between a and b with the mean m have at most the variance (m - a)(b - m), which is reached when each is a or
+    b (R. Bhatia and C. Davis (2000), "A Better Bound on the Variance", American Mathematical Monthly 107, 353-357).
+    The score interval with that variance is Wilson's, of the share (m - a)/(b - a): exact in the same sense for values
+    that are all a or b, and wider than need be for all others. `a <= mean <= b`, `count > 0`.
+    """
+    lowest, highest = limits
+    width = highest - lowest
+    low, high = wilson((mean - lowest) / width * count, count, confidence)
+    return lowest + low * width, lowest + high * width
 
 
 def quantile(buckets: Sequence[tuple[float, float]], q: float) -> float:
