@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from prompt_operator.ports import PROMPT_ROLLBACK, Kind
@@ -114,16 +114,6 @@ async def events(operator: Operated, reason: str) -> list[Manifest]:
 def instant(operator: Operated, **ago: float) -> str:
     """Return the operator's present, less what is given as for timedelta, as a person writes it into an annotation."""
     return f"{operator.clock.now() - timedelta(**ago):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def seconds_between(earlier: str, later: str) -> float:
-    """Return the seconds between two times of the API."""
-    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
-
-
-def utc_now() -> datetime:
-    """Return the machine's present."""
-    return datetime.now(UTC)
 
 
 async def content(operator: Operated) -> dict[str, Any]:
