@@ -17,7 +17,7 @@ from devcluster import tools
 from devcluster.bench import latency, load, table
 from devcluster.bench.api import Api
 from devcluster.bench.audit import AuditLog
-from devcluster.bench.machine import machine
+from devcluster.bench.machine import load_average, machine
 from devcluster.controlplane import ControlPlane
 from devcluster.demo.report import write
 from devcluster.errors import DevError
@@ -175,6 +175,7 @@ def _measured(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
             prometheus = Prometheus.start(root / "prometheus")
             try:
                 figures |= _on(plane, prometheus, root, options, progress)
+                figures["machine"]["load_after"] = load_average()
             finally:
                 prometheus.stop()
         finally:

@@ -9,15 +9,20 @@ _GIB = 2**30
 
 
 def machine() -> dict[str, Any]:
-    """Return processor, cores, memory, system and the load at this moment."""
+    """Return processor, cores, memory, system and the load before the run."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 2),
+        "load_before": load_average(),
     }
+
+
+def load_average() -> float:
+    """Return the load of the last minute; beyond the number of cores, others have slowed the figures down."""
+    return round(os.getloadavg()[0], 2)
 
 
 def _cpu() -> str:

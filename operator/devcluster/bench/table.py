@@ -14,7 +14,7 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
     machine = figures["machine"]
     console.print(
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
-        f"Python {machine['python']}, load {machine['load_before']} before; "
+        f"Python {machine['python']}, load {machine['load_before']} before and {machine['load_after']} after; "
         + ", ".join(f"{name} {version}" for name, version in figures["components"].items()),
         style="dim",
     )
@@ -39,9 +39,15 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "resident memory", f"{idle['rss_mib']} MiB", "200 MiB"
     yield "idle, share of one core", f"{idle['cpu_percent']} %", "2 %"
     yield "idle, API requests per minute", f"{idle['api_requests_per_minute']}", ""
-    yield "idle, writes per minute", f"{idle['writes_per_minute']}", "0"
+    yield "idle, writes per minute", f"{idle['writes_per_minute']}{_what(idle)}", "0"
     yield "restart until ready", f"{restart['ready_s']} s", ""
     yield "restart until all is reconciled", f"{restart['reconciled_s']} s", "60 s"
-    yield "restart, writes", f"{restart['writes']}", "0"
+    yield "restart, writes", f"{restart['writes']}{_what(restart)}", "0"
     if figures["breach_to_switch_s"] is not None:
         yield "first failed answer to ConfigMap switched", f"{figures['breach_to_switch_s']} s", ""
+
+
+def _what(figures: Mapping[str, Any]) -> str:
+    """Name what was written, where anything was."""
+    written = ", ".join(f"{count} {what}" for what, count in figures["written"].items())
+    return f" ({written})" if written else ""
