@@ -11,18 +11,19 @@ from tests.cluster.operating import Operated, operated
 from devcluster.controlplane import ControlPlane
 from devcluster.paths import REPO
 from prompt_operator.engine import engine as engine_module
+from prompt_operator.engine.engine import Engine
 from prompt_operator.engine.store import Key, Name
-from prompt_operator.ports import CONFIG_MAP, KINDS, PROMPT, PROMPT_VERSION, Unavailable
+from prompt_operator.handlers.watch import WATCHED
+from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_VERSION, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from devcluster.cluster import Cluster
-    from prompt_operator.engine.engine import Engine
-    from prompt_operator.ports import Kind, Manifest
 
 NAME = "prompt-greeting"
+OBSERVE = Engine.observe
 
 
 @pytest.fixture
@@ -46,23 +47,16 @@ def engine_of(operator: Operated) -> Engine:
 @pytest.fixture
 def deaf(greeting: Operated, monkeypatch: pytest.MonkeyPatch) -> Operated:
     """The same operator, whose watches lose every event from now on; lists still work."""
-    whole = type(engine_of(greeting)).observe
-
-    def observe(engine: Engine, kind: Kind, manifest: Manifest, *, deleted: bool = False) -> None:
-        if engine.sweeping:
-            whole(engine, kind, manifest, deleted=deleted)
-
-    monkeypatch.setattr(type(engine_of(greeting)), "observe", observe)
-    monkeypatch.setattr(type(engine_of(greeting)), "sweeping", False, raising=False)
+    monkeypatch.setattr(Engine, "observe", lambda *_, **__: None)
     return greeting
 
 
 async def sweep(operator: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare everything with the API server, as happens now and then."""
-    monkeypatch.setattr(type(engine_of(operator)), "sweeping", True, raising=False)
-    for kind in KINDS:
-        labels = "app.kubernetes.io/managed-by=prompt-operator" if kind == CONFIG_MAP else ""
-        await operator.within(engine_of(operator).sweep(kind, labels))
+    """Compare everything with the API server, as happens now and then; the watches are deaf before and after."""
+    with monkeypatch.context() as hearing:
+        hearing.setattr(Engine, "observe", OBSERVE)
+        for kind, labels in WATCHED:
+            await operator.within(engine_of(operator).sweep(kind, labels))
     await operator.settle()
 
 

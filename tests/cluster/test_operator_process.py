@@ -1,0 +1,285 @@
+"""The program itself, as a person or a pod starts it: settings, health, who may read what, how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from devcluster.controlplane import ControlPlane
+from devcluster.paths import REPO
+from devcluster.ports import LOOPBACK, free_port
+from prompt_operator.settings import Settings, flag, variable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tests.cluster.conftest import Kubectl
+
+    from devcluster.cluster import Cluster
+
+PROGRAM = Path(sys.executable).with_name("prompt-operator")
+SECRET = "Zanzibar-4711"
+DEADLINE = 20.0
+RUN = "run"
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return this process's environment without what would be settings, and these variables."""
+    unwanted = ("PROMPT_OPERATOR_", "PROMETHEUS_URL", "PROMPTS_ENABLED", "KUBECONFIG", "KUBERNETES_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    return kept | variables
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    return subprocess.run(
+        [PROGRAM, *arguments],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE,
+    )
+
+
+@dataclass
+class Program:
+    """A running operator with its HTTP server on a free port, and its log in a file."""
+
+    folder: Path
+    kubeconfig: Path
+    arguments: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.port = free_port()
+        address = f"{LOOPBACK}:{self.port}"
+        command = [str(PROGRAM), RUN, "--health-address", address, "--metrics-address", address, *self.arguments]
+        variables = environment(KUBECONFIG=str(self.kubeconfig), **self.variables)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=variables, stderr=log)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.end()
+
+    @property
+    def log(self) -> Path:
+        """What it writes to standard error."""
+        return self.folder / "operator.log"
+
+    def end(self) -> int:
+        """Send SIGTERM and return the exit status; kill it when it does not end in time."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    def get(self, path: str, token: str = "") -> tuple[int, str]:
+        """Return status and body of one page; status 0 while nobody listens."""
+        request = urllib.request.Request(f"http://{LOOPBACK}:{self.port}{path}")
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except (urllib.error.URLError, ConnectionError):
+            return 0, ""
+
+    def until(self, path: str, status: int) -> str:
+        """Wait until a page has this status and return its body."""
+        return str(until(lambda: self.get(path), lambda answer: answer[0] == status)[1])
+
+
+def until(look: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
+    """Poll until what is seen is good; fail with the last of it."""
+    deadline = time.monotonic() + DEADLINE
+    while not good(seen := look()):
+        assert time.monotonic() < deadline, f"not within {DEADLINE} s, last: {seen!r}"
+        time.sleep(0.02)  # between two looks, never instead of one
+    return seen
+
+
+@pytest.fixture
+def program(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Program]:
+    """The operator for the test's namespace, at debug level, ready."""
+    arguments = ("--namespace", namespace, "--log-level", "debug")
+    with Program(tmp_path, control_plane.kubeconfig, arguments) as one:
+        one.until("/readyz", 200)
+        yield one
+
+
+def manifests(version: str = "1.0.0") -> str:
+    """Return the smallest pair, as in the contract, with a word that must not be logged."""
+    text = {"promptRef": {"name": "greeting"}, "version": version, "text": f"{SECRET}: greet {{{{ name }}}}."}
+    group = "promptops.dev/v1alpha1"
+    objects = [
+        {"apiVersion": group, "kind": "PromptVersion", "metadata": {"name": f"greeting-{version}"}, "spec": text},
+        {"apiVersion": group, "kind": "Prompt", "metadata": {"name": "greeting"}, "spec": {"version": version}},
+    ]
+    return "\n---\n".join(map(json.dumps, objects))
+
+
+# --- settings
+
+
+def test_help_names_every_setting() -> None:
+    """Flag and environment variable of each, and the two variables known from elsewhere."""
+    done = run(RUN, "--help")
+    assert done.returncode == 0
+    for name in Settings.model_fields:
+        if name != "mode_pinned":
+            assert flag(name) in done.stdout
+            assert variable(name) in done.stdout.replace("\n", "").replace(" ", "")
+    assert {"PROMETHEUS_URL", "PROMPTS_ENABLED=false"} <= set(done.stdout.replace("]", " ").replace(";", " ").split())
+
+
+def test_a_wrong_setting_is_one_sentence() -> None:
+    """The flag, its value and what would be right, status 2, no traceback."""
+    done = run(RUN, "--tick", "15")
+    assert done.returncode == 2
+    assert "--tick" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_cluster_it_says_so_in_one_sentence(tmp_path: Path) -> None:
+    """No kubeconfig, no pod: what was looked for and what to do."""
+    done = run(RUN, HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert "kubeconfig" in done.stderr.lower()
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The path is in the sentence."""
+    done = run(RUN, "--kubeconfig", str(tmp_path / "nowhere"), HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert str(tmp_path / "nowhere") in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_taken_port_is_one_sentence(cluster: Cluster, namespace: str) -> None:
+    """Which address, and which settings choose another."""
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        address = f"{LOOPBACK}:{taken.getsockname()[1]}"
+        done = run(
+            *(RUN, "--namespace", namespace, "--health-address", address, "--metrics-address", address),
+            KUBECONFIG=str(cluster.kubeconfig),
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert address in line
+    assert "--health-address" in line
+
+
+# --- its life
+
+
+def test_apply_to_configmap_to_the_end(program: Program, kubectl: Kubectl) -> None:
+    """From kubectl apply to the ConfigMap; SIGTERM ends it in order with status 0, and the ConfigMap stays."""
+    kubectl("apply", "--server-side", "--filename=-", stdin=manifests())
+    kubectl("wait", "--for=condition=Ready", "prompt/greeting", "--timeout=20s")
+    assert kubectl("get", "configmap", "prompt-greeting", "--output=jsonpath={.data.version}") == "1.0.0"
+    health = until(lambda: json.loads(program.get("/healthz")[1]), lambda seen: seen["prompts"]["serving"] == 1)
+    assert health["prompts"]["total"] == 1
+    assert {each["name"]: each["connected"] for each in health["dependencies"]} == {"store": True}
+    began = time.monotonic()
+    assert program.end() == 0
+    assert time.monotonic() - began < 10
+    assert kubectl("get", "configmap", "prompt-greeting", "--output=jsonpath={.data.version}") == "1.0.0"
+
+
+def test_the_log_is_json_and_holds_no_prompt_text(program: Program, kubectl: Kubectl) -> None:
+    """Every line at debug level parses; a refused write, a rejected object and a change are among them."""
+    kubectl("apply", "--server-side", "--filename=-", stdin=manifests())
+    kubectl("wait", "--for=condition=Ready", "prompt/greeting", "--timeout=20s")
+    kubectl(
+        "patch", "configmap", "prompt-greeting", "--type=merge", "--patch", '{"data": {"prompt.txt": "Zanzibar-4711!"}}'
+    )
+    kubectl("apply", "--server-side", "--filename=-", stdin=manifests("1.1.0"))
+    kubectl("wait", "--for=jsonpath={.status.activeVersion}=1.1.0", "prompt/greeting", "--timeout=20s")
+    assert program.end() == 0
+    lines = [json.loads(line) for line in program.log.read_text("utf-8").splitlines()]
+    assert lines
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    assert SECRET not in program.log.read_text("utf-8")
+    assert not [line for line in lines if line["level"] in {"error", "critical"}]
+
+
+def test_metrics_and_diagnostics_are_for_those_who_may(program: Program, control_plane: ControlPlane) -> None:
+    """No token or a wrong one: 401; a user without the right: 403; the administrator: 200. Health is open."""
+    for path in ("/metrics", "/diagnostics"):
+        assert program.get(path)[0] == 401
+        assert program.get(path, "nonsense")[0] == 401
+        assert program.get(path, control_plane.users["alice"].token)[0] == 403
+        assert program.get(path, control_plane.admin_token)[0] == 200
+    assert program.get("/healthz")[0] == 200
+    metrics = program.get("/metrics", control_plane.admin_token)[1]
+    assert "prompt_operator_reconcile_total" in metrics
+    assert "workqueue_depth" in metrics
+    diagnostics = json.loads(program.get("/diagnostics", control_plane.admin_token)[1])
+    assert {"prompts", "queue"} <= diagnostics.keys()
+
+
+def test_deep_health_names_what_is_missing(program: Program) -> None:
+    """Without Prometheus no rule can be judged: said, with the flag that mends it."""
+    status, body = program.get("/health/deep")
+    checks = json.loads(body)["checks"]
+    assert status == 503
+    assert checks["store"]["ok"]
+    assert "--prometheus-url" in checks["prometheus"]["message"]
+
+
+def test_prompts_enabled_false_starts_in_fallback(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path, kubectl: Kubectl
+) -> None:
+    """The variable reaches the program, and every projection says so."""
+    kubectl("apply", "--server-side", "--filename=-", stdin=manifests())
+    arguments = ("--namespace", namespace)
+    with Program(tmp_path, control_plane.kubeconfig, arguments, {"PROMPTS_ENABLED": "false"}) as one:
+        one.until("/readyz", 200)
+        kubectl("wait", "--for=jsonpath={.data.mode}=Fallback", "configmap/prompt-greeting", "--timeout=20s")
+
+
+def test_it_is_not_ready_before_the_kinds_exist_and_recovers_when_they_do(tmp_path: Path) -> None:
+    """CRDs are missing: 503 with the reason and the remedy, health is 200 all the while; applied, all goes on."""
+    with contextlib.ExitStack() as stack:
+        plane = ControlPlane.start(tmp_path / "plane", audit=False)
+        stack.callback(plane.stop)
+        one = stack.enter_context(Program(tmp_path, plane.kubeconfig))
+        reason = until(lambda: reason_of(one), lambda seen: "crds/" in seen)
+        assert reason.startswith("store_unavailable")
+        assert one.get("/healthz")[0] == 200
+        plane.apply_crds(REPO / "crds")
+        one.until("/readyz", 200)
+        plane.kubectl("apply", "--server-side", "--filename=-", input=manifests())
+        plane.kubectl("wait", "--for=condition=Ready", "prompt/greeting", "--timeout=20s")
+        assert one.end() == 0
+
+
+def reason_of(program: Program) -> str:
+    """Return why the program is not ready."""
+    return str(json.loads(program.until("/readyz", 503))["reason"])
