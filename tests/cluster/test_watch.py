@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -118,27 +119,24 @@ async def test_a_replaced_object_of_the_same_name_is_taken_for_another(
 
 
 async def test_what_is_deleted_before_the_watches_begin_is_missed_soon(
-    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+    greeting: Operated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the first list and the watches there is a gap; a look at the names alone closes it."""
-    monkeypatch.setattr(engine_module, "_WATCHES_BEGIN", 0.2)
-    async with operated(cluster.kubeconfig, namespace) as one:
-        await one.version("1.0.0")
-        await one.prompt("1.0.0")
-        await one.start()
-        await one.until_served("1.0.0")
-        phantom = await one.get(PROMPT_VERSION, "greeting-1.0.0")
-        phantom["metadata"] |= {"name": "greeting-0.9.0", "uid": "gone-before-the-watch"}
+    """Between the first list and the watches there is a gap; a first sweep over the names alone closes it."""
+    monkeypatch.setattr(engine_module, "_WATCHES_BEGIN", 0.0)
+    engine = engine_of(greeting)
+    phantom = await greeting.get(PROMPT_VERSION, "greeting-1.0.0")
+    phantom["metadata"] |= {"name": "greeting-0.9.0", "uid": "gone-before-the-watch"}
+    name = Name(greeting.namespace, "greeting-0.9.0")
 
-        async def fill() -> None:
-            engine_of(one).store.observe(PROMPT_VERSION, phantom)
+    async def begin() -> None:
+        engine.store.observe(PROMPT_VERSION, phantom)
+        sweep = asyncio.create_task(engine.sweep_forever([(PROMPT_VERSION, "")]))
+        while name in engine.store.versions:  # noqa: ASYNC110  within() has the deadline
+            await asyncio.sleep(0.01)
+        sweep.cancel()
 
-        await one.within(fill())
-
-        async def gone() -> bool:
-            return Name(namespace, "greeting-0.9.0") not in engine_of(one).store.versions
-
-        await one.until(gone)
+    await greeting.within(begin())
+    assert Name(greeting.namespace, "greeting-1.0.0") in engine.store.versions
 
 
 # --- order
