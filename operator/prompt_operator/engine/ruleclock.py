@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,6 @@ from prompt_operator.ports import GiveUp, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from prompt_operator.api.promptstatus import RuleStatus
     from prompt_operator.core.policy import Effective
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_QUIET = timedelta(hours=1)  # even then looked at now and then
 _BREATH = 50  # prompts judged before other work gets a turn on the event loop
 
 
@@ -54,6 +55,10 @@ class Watched:
     shown: dict[str, tuple[streak.State, bool]] = field(default_factory=dict)
     """What the prompt was last woken for: the visible state of each rule, and whether it was ever known."""
     traffic: bool = False
+    needed: frozenset[Need] = frozenset()
+    """What its rules have to be told."""
+    quiet_until: datetime | None = None
+    """Without any series nothing can change before: every rule is Unknown and none was firing. None: look each tick."""
 
     def snapshot(self) -> Readings | None:
         """Return the readings as facts; None before the first tick."""
@@ -105,12 +110,14 @@ class RuleClock:
         if known is None or (known.version, known.activated_at) != (version, activated_at):
             now = self._clock.now()
             restored = {rule.name: streak.restore(streak.State(rule.state), rule.since, now) for rule in remembered}
-            self._watched[name] = Watched(version, activated_at, policy, baseline, restored=restored)
+            self._watched[name] = Watched(
+                version, activated_at, policy, baseline, restored=restored, needed=_needs_of(policy.rules)
+            )
             return
         known.baseline = baseline
         if known.policy != policy:
             kept = {rule.name for rule in known.policy.rules if rule in policy.rules}
-            known.policy = policy
+            known.policy, known.needed, known.quiet_until = policy, _needs_of(policy.rules), None
             known.readings = {name: reading for name, reading in known.readings.items() if name in kept}
             known.restored = {name: old for name, old in known.restored.items() if name in kept}
 
@@ -136,9 +143,10 @@ class RuleClock:
         self._telemetry.tick_duration.observe(self._clock.monotonic() - began)
 
     def _needed(self) -> dict[str, set[Need]]:
+        distinct = {(watched.policy.profile, id(watched.needed)): watched for watched in self._watched.values()}
         needed: dict[str, set[Need]] = {}
-        for watched in self._watched.values():
-            needed.setdefault(watched.policy.profile, set()).update(_needs_of(watched.policy.rules))
+        for watched in distinct.values():
+            needed.setdefault(watched.policy.profile, set()).update(watched.needed)
         return needed
 
     async def _ask(self, profile: str, needed: set[Need], at: datetime) -> dict[Need, Answer]:
@@ -182,12 +190,15 @@ class RuleClock:
         profile = self._profiles.get(watched.policy.profile)
         identity = Identity(name.namespace, name.name, watched.version)
         measured = promql.reading(profile, identity, answers) if profile is not None else {}
+        if not measured and watched.quiet_until is not None and now < watched.quiet_until:
+            return  # most prompts of a large cluster have no traffic: they cost next to nothing
         wake = self._see_traffic(watched, measured)
         for rule in watched.policy.rules:
             before = watched.readings.get(rule.name)
             after = _reading(rule, before, watched, measured, now)
             watched.readings[rule.name] = after
             wake |= self._is_news(watched, after, now)
+        watched.quiet_until = None if measured else _quiet_until(watched, now)
         if wake:
             self._wake(name)
 
@@ -240,6 +251,15 @@ def _reading(
 
 def _judgement(rule: Rule, measured: Mapping[Need, Measured], watched: Watched, confidence: float) -> Judgement:
     return judge(rule, measured, watched.baseline, min_samples=watched.policy.min_samples, confidence=confidence)
+
+
+def _quiet_until(watched: Watched, now: datetime) -> datetime | None:
+    """Return until when a version without any series stays as it is; None where a rule fires beneath Unknown."""
+    streaks = [reading.streak for reading in watched.readings.values()]
+    if any(each.state is not streak.State.UNKNOWN or each.beneath is not streak.State.NORMAL for each in streaks):
+        return None
+    visible = [(each.frozen_at or each.since) + watched.policy.unknown_after for each in streaks]
+    return min((instant for instant in visible if instant > now), default=now + _QUIET)
 
 
 def _failed(judgement: Judgement) -> bool:

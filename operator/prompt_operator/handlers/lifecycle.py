@@ -7,6 +7,8 @@ import contextlib
 import logging
 import platform
 import random  # noqa: TID251  the one place that hands out dice
+import signal
+import threading
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ from prompt_operator.settings import ModeWatch
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
     from datetime import datetime
 
     from prompt_operator.adapters.credentials import Credentials
@@ -80,6 +83,7 @@ async def operate(
         started: gets the running parts once the store is whole.
     """
     clock, telemetry, stop = clock or SystemClock(), Telemetry(), stop or asyncio.Event()
+    take_signals(stop)
     telemetry.collect_process()
     credentials = load_credentials(settings.kubeconfig, context=settings.context)
     release = version("prompt-operator")
@@ -107,11 +111,19 @@ async def operate(
         )
         now = clock.now()
         running = Running(engine, telemetry, metrics, mode, started_at=now, store_since=now)
-        await serve(stack, settings, running, cluster, clock)
+        servers = await stack.enter_async_context(contextlib.AsyncExitStack())
+        await serve(servers, settings, running, cluster, clock)
         await _fill(running, stop)
         running.store_since = clock.now()
         if not stop.is_set():
-            await _watch(running, watch, settings, credentials, stop, started)
+            if started is not None:
+                started.set_result(running)
+            beside = [
+                _follow_mode(running, watch),
+                engine.sweep_forever(WATCHED),
+                *([engine.tick_forever()] if metrics is not None else []),
+            ]
+            await _watch(running, settings, credentials, stop, servers, beside)
     _log.info("ended; what was projected stays, and the next start continues from it")
 
 
@@ -133,36 +145,47 @@ async def _fill(running: Running, stop: asyncio.Event) -> None:
 
 async def _watch(
     running: Running,
-    mode: ModeWatch,
     settings: Settings,
     credentials: Credentials,
     stop: asyncio.Event,
-    started: asyncio.Future[Running] | None,
+    servers: contextlib.AsyncExitStack,
+    beside: Iterable[Coroutine[None, None, None]],
 ) -> None:
-    """Run the queue, the rule clock, the sweep and kopf's watches until kopf ends."""
-    engine = running.engine
-    beside = [
-        asyncio.create_task(engine.sweep_forever(WATCHED), name="sweep"),
-        asyncio.create_task(_follow_mode(running, mode), name="mode"),
-    ]
-    if running.metrics is not None:
-        beside.append(asyncio.create_task(engine.tick_forever(), name="rules"))
+    """Run the queue, kopf's watches and what goes on beside them, until `stop` is set or kopf ends by itself."""
+    engine, ended = running.engine, asyncio.Event()
+    tasks = [asyncio.create_task(each) for each in (*beside, _end(engine, stop, servers, ended))]
     engine.queue.start()
-    if started is not None:
-        started.set_result(running)
     _log.info("watching %s", ", ".join(settings.namespaces) or "all namespaces")
     try:
-        await kopf.operator(
+        ours = asyncio.all_tasks()
+        watches = await kopf.spawn_tasks(
             registry=registry(credentials, lambda kind, manifest, gone: engine.observe(kind, manifest, deleted=gone)),
             standalone=True,
-            stop_flag=stop,
+            stop_flag=ended,
             **scope(settings.namespaces),
         )
+        take_signals(stop)
+        await kopf.run_tasks(watches, ignored=ours)
     finally:
-        for task in beside:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await engine.queue.stop(_DRAIN)
+
+
+async def _end(engine: Engine, stop: asyncio.Event, servers: contextlib.AsyncExitStack, ended: asyncio.Event) -> None:
+    """Finish runs and requests before kopf ends: it waits five seconds for tasks on its loop that are not its own."""
+    await stop.wait()
+    await engine.queue.stop(_DRAIN)
+    await servers.aclose()
+    ended.set()
+
+
+def take_signals(stop: asyncio.Event) -> None:
+    """Let SIGINT and SIGTERM ask for an orderly end; kopf installs handlers of its own, so this is done again then."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def _follow_mode(running: Running, watch: ModeWatch) -> None:
