@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from prompt_operator.adapters.cluster import ApiCluster, _Answer, failure
+from prompt_operator.adapters.cluster import Answer, ApiCluster, failure
 from prompt_operator.handlers import lifecycle
 from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_ROLLBACK, PROMPT_VERSION, GiveUp, Unavailable
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from prompt_operator.adapters.cluster import _Ask
+    from prompt_operator.adapters.cluster import Ask
     from prompt_operator.ports import Manifest
 
 COUNTED = (PROMPT, PROMPT_VERSION, PROMPT_ROLLBACK, CONFIG_MAP)
@@ -69,7 +69,7 @@ class Wire:
         wire = self
 
         class Wired(ApiCluster):
-            async def _write(self, ask: _Ask) -> Manifest:
+            async def _write(self, ask: Ask) -> Manifest:
                 return await wire._carry(ask, super()._write)
 
         monkeypatch.setattr(lifecycle, "ApiCluster", Wired)
@@ -83,7 +83,7 @@ class Wire:
         """Let everything through again, without another fault."""
         self.dead, self._at = False, None
 
-    async def _carry(self, ask: _Ask, send: Callable[[_Ask], Awaitable[Manifest]]) -> Manifest:
+    async def _carry(self, ask: Ask, send: Callable[[Ask], Awaitable[Manifest]]) -> Manifest:
         if self.dead:
             raise GiveUp("the process is dead")
         if ask.kind not in COUNTED:
@@ -96,13 +96,13 @@ class Wire:
         self.happened = True
         return await self._fail(self._fault, ask, send)
 
-    async def _fail(self, fault: Fault, ask: _Ask, send: Callable[[_Ask], Awaitable[Manifest]]) -> Manifest:
+    async def _fail(self, fault: Fault, ask: Ask, send: Callable[[Ask], Awaitable[Manifest]]) -> Manifest:
         self.dead = fault in DEATHS
         if fault in {Fault.DEATH_AFTER, Fault.LOST_ANSWER}:
             await send(ask)
         if fault in _CODES:
             code, reason = _CODES[fault]
-            raise failure(ask, _Answer(code, reason, message="injected", after=0.05 if code == 429 else None))
+            raise failure(ask, Answer(code, reason, message="injected", after=0.05 if code == 429 else None))
         raise GiveUp("the process is dead") if self.dead else Unavailable(f"{ask}: no whole answer within 30 s")
 
 

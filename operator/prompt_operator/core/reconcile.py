@@ -252,6 +252,8 @@ def _record(facts: Facts, decision: Decision | None) -> Iterator[Effect]:
     record = records.record_of_decision(facts, decision) if decision is not None else None
     if record is not None and decision is not None:
         # Until the record exists it is told again: people hear of it after a crash too, and the recorder knows repeats.
+        if decision.rule is not None:
+            yield Tell("Warning", Reason.RULE_FIRING, "EvaluateRules", decision.reason or decision.rule)
         note = f"{decision.from_version} -> {decision.to_version}: {decision.reason}"
         yield Tell("Warning", Reason.ROLLED_BACK, "Rollback", note)
         yield record

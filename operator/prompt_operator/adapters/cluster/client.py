@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self
-from urllib.parse import quote, urlencode
 
 import aiohttp
-from yarl import URL
 
-from prompt_operator.ports import (
-    Conflict,
-    Forbidden,
-    GiveUp,
-    Kind,
-    Manifest,
-    NotFound,
-    Retry,
-    Terminating,
-    Unavailable,
-    UnknownKind,
+from prompt_operator.adapters.cluster.answers import (
+    JSON,
+    JSON_PATCH,
+    AlreadyExists,
+    Ask,
+    Expired,
+    answer_of,
+    failure,
+    parse,
 )
+from prompt_operator.ports import Kind, Manifest, NotFound, Unavailable
 
 if TYPE_CHECKING:
     import ssl
@@ -37,19 +32,14 @@ if TYPE_CHECKING:
     from prompt_operator.ports import Clock
     from prompt_operator.telemetry import Telemetry
 
-_JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
-_JSON_PATCH = "application/json-patch+json"
-_METADATA_ONLY = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{_JSON}"
+_METADATA_ONLY = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{JSON}"
 
 _OK = range(200, 300)
 _UNAUTHORIZED = 401
-_SERVER_ERRORS = range(500, 600)
 
 _PAGE = 500
 _RESTARTS = 3  # of one list, when its continue token expires
-_MESSAGE_LENGTH = 300
-_LONGEST_RETRY_AFTER = 120.0
 _SKEW_EVERY = 10.0  # seconds between two looks at the Date header
 
 
@@ -75,95 +65,6 @@ class Access(Protocol):
     @property
     def authorization(self) -> Callable[[bool], Awaitable[str]]:
         """The Authorization header's value; the argument says that the last one was rejected."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """One request; `verb` is its metrics label."""
-
-    verb: str
-    method: str
-    kind: Kind
-    namespace: str
-    name: str = ""
-    subresource: str = ""
-    query: Mapping[str, str] = field(default_factory=dict)
-    body: Any = field(default=None, repr=False)
-    content_type: str = _JSON
-    accept: str = _JSON
-
-    def __str__(self) -> str:
-        """Name the request in errors: method, kind and object, never its body."""
-        target = "/".join(part for part in (self.namespace, self.name) if part)
-        return " ".join(part for part in (self.method, self.kind.kind, target, self.subresource) if part)
-
-    def url(self, server: str) -> URL:
-        """Return the whole address."""
-        root = "apis" if "/" in self.kind.api_version else "api"
-        scope = ("namespaces", self.namespace) if self.namespace else ()
-        parts = (root, *self.kind.api_version.split("/"), *scope, self.kind.plural, self.name, self.subresource)
-        path = "/".join(quote(part, safe="") for part in parts if part)
-        return URL(f"{server}/{path}?{urlencode(self.query)}" if self.query else f"{server}/{path}", encoded=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What came back with a status of 400 or more: the parts of a Kubernetes Status that decide."""
-
-    status: int
-    reason: str = ""
-    message: str = ""
-    after: float | None = None
-    causes: bool = False
-    """Whether it names the fields that are wrong."""
-    terminating: bool = False
-    """Whether the namespace is being deleted."""
-    continue_token: str = ""
-
-
-class _Expired(Retry):
-    """The continue token of a list is too old (410); `token` continues it at the newest state, if not empty."""
-
-    def __init__(self, message: str, token: str) -> None:
-        super().__init__(message)
-        self.token = token
-
-
-class _AlreadyExists(Conflict):
-    """A create met an object of the same name."""
-
-
-def failure(ask: _Ask, answer: _Answer) -> Retry | GiveUp:  # noqa: PLR0911  a table of codes
-    """Translate an answer of the API server into what to do about it: the one place that knows the codes."""
-    text = f"{ask}: {answer.status} {answer.reason}: {shorten(answer.message)}"
-    match answer.status:
-        case 403:
-            return Terminating(text) if answer.terminating else Forbidden(text)
-        case 404:
-            return NotFound(text) if answer.reason else UnknownKind(text)
-        case 409 if answer.reason == "AlreadyExists":
-            return _AlreadyExists(text)
-        case 409:
-            return Conflict(text, after=answer.after)
-        case 410:
-            return _Expired(text, answer.continue_token)
-        case 422 if ask.content_type == _JSON_PATCH and not answer.causes:
-            return Conflict(text)  # an operation did not fit the object: it is not as it was when it was read
-        case 500 if "field not declared in schema" in answer.message:
-            return GiveUp(text)  # the server says 500, but only another CRD or another release helps
-        case 401 | 408 | 429:
-            return Retry(text, after=answer.after)
-        case status if status in _SERVER_ERRORS:
-            return Retry(text, after=answer.after)
-    return GiveUp(text)
-
-
-def shorten(message: str) -> str:
-    """Return the server's message in one short line, without the values it quotes: they may be prompt text."""
-    message = " ".join(message.split())
-    message = re.sub(r'(\w+ value:) ("(?:[^"\\]|\\.)*"|[\[{&].*|[^"\s]+)', r"\1 …", message)
-    message = re.sub(r"(expected \w+, got) .*", r"\1 …", message)
-    return message if len(message) <= _MESSAGE_LENGTH else f"{message[:_MESSAGE_LENGTH]}…"
 
 
 class ApiCluster:
@@ -228,7 +129,7 @@ class ApiCluster:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
         """Read one object."""
-        return await self._send(_Ask("get", "GET", kind, namespace, name))
+        return await self._send(Ask("get", "GET", kind, namespace, name))
 
     async def list(
         self, kind: Kind, *, namespace: str | None = None, labels: str = "", metadata_only: bool = False
@@ -239,13 +140,13 @@ class ApiCluster:
         still comes once. Without a fresh one the list begins again: an object may then come twice, the later is newer.
         """
         token, restarts = "", 0
-        accept = _METADATA_ONLY if metadata_only else _JSON
+        accept = _METADATA_ONLY if metadata_only else JSON
         while True:
             query = {"limit": str(_PAGE), "labelSelector": labels, "continue": token}
             query = {name: value for name, value in query.items() if value}
             try:
-                page = await self._send(_Ask("list", "GET", kind, namespace or "", query=query, accept=accept))
-            except _Expired as expired:
+                page = await self._send(Ask("list", "GET", kind, namespace or "", query=query, accept=accept))
+            except Expired as expired:
                 restarts += 1
                 if restarts > _RESTARTS:
                     raise
@@ -260,10 +161,10 @@ class ApiCluster:
     async def create(self, kind: Kind, body: Manifest) -> Manifest | None:
         """Create an object that must not exist yet; None when it exists already (409 AlreadyExists)."""
         namespace = body["metadata"].get("namespace", "")
-        ask = _Ask("create", "POST", kind, namespace, query=self._fields, body=body)
+        ask = Ask("create", "POST", kind, namespace, query=self._fields, body=body)
         try:
             return await self._write(ask)
-        except _AlreadyExists:
+        except AlreadyExists:
             return None
 
     async def apply(
@@ -271,7 +172,7 @@ class ApiCluster:
     ) -> Manifest:
         """Server-side apply; `subresource="status"` for the status; without `force` a foreign field is a Conflict."""
         metadata = body["metadata"]
-        ask = _Ask(
+        ask = Ask(
             *("apply", "PATCH", kind, metadata.get("namespace", ""), metadata["name"], subresource),
             query={"fieldManager": manager, "force": str(force).lower(), "fieldValidation": "Strict"},
             body=body,
@@ -283,11 +184,11 @@ class ApiCluster:
         self, kind: Kind, namespace: str, name: str, operations: Sequence[Mapping[str, Any]], *, subresource: str = ""
     ) -> Manifest:
         """RFC 6902 patch; an operation that does not fit the object as it is now raises Conflict."""
-        ask = _Ask(
+        ask = Ask(
             *("patch", "PATCH", kind, namespace, name, subresource),
             query=self._fields,
             body=operations,
-            content_type=_JSON_PATCH,
+            content_type=JSON_PATCH,
         )
         return await self._write(ask)
 
@@ -295,26 +196,26 @@ class ApiCluster:
         """Delete the object with this uid; a missing object is fine, another uid raises Conflict."""
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
-            await self._write(_Ask("delete", "DELETE", kind, namespace, name, body=options))
+            await self._write(Ask("delete", "DELETE", kind, namespace, name, body=options))
         except NotFound:
             return
 
     # --- one request
 
-    async def _write(self, ask: _Ask) -> Manifest:
+    async def _write(self, ask: Ask) -> Manifest:
         async with self._writes:
             return await self._send(ask)
 
-    async def _send(self, ask: _Ask) -> Manifest:
+    async def _send(self, ask: Ask) -> Manifest:
         """Send the request, once more with a renewed token after a 401, and return the object or raise."""
         status, raw, headers = await self._exchange(ask, rejected=False)
         if status == _UNAUTHORIZED:
             status, raw, headers = await self._exchange(ask, rejected=True)
         if status in _OK:
-            return _parse(ask, raw)
-        raise failure(ask, _answer(status, raw, headers))
+            return parse(ask, raw)
+        raise failure(ask, answer_of(status, raw, headers))
 
-    async def _exchange(self, ask: _Ask, *, rejected: bool) -> tuple[int, bytes, Mapping[str, str]]:
+    async def _exchange(self, ask: Ask, *, rejected: bool) -> tuple[int, bytes, Mapping[str, str]]:
         began, code = self._clock.monotonic(), "cancelled"
         try:
             status, raw, headers = await self._transfer(ask, await self._access.authorization(rejected))
@@ -333,7 +234,7 @@ class ApiCluster:
             self._telemetry.api_request_duration.labels(ask.verb).observe(self._clock.monotonic() - began)
         return status, raw, headers
 
-    async def _transfer(self, ask: _Ask, authorization: str) -> tuple[int, bytes, Mapping[str, str]]:
+    async def _transfer(self, ask: Ask, authorization: str) -> tuple[int, bytes, Mapping[str, str]]:
         if self._session is None:
             raise RuntimeError("ApiCluster is used outside its `async with`")
         headers = {"Accept": ask.accept, "Content-Type": ask.content_type}
@@ -362,39 +263,6 @@ class ApiCluster:
         except (TypeError, ValueError):
             return
         self._skew_at = now
-
-
-def _parse(ask: _Ask, raw: bytes) -> Manifest:
-    try:
-        body = json.loads(raw)
-    except ValueError as error:
-        raise Unavailable(f"{ask}: the answer is not JSON ({len(raw)} bytes)") from error
-    if not isinstance(body, dict):
-        raise Unavailable(f"{ask}: the answer is not an object")
-    return body
-
-
-def _answer(status: int, raw: bytes, headers: Mapping[str, str]) -> _Answer:
-    after = _retry_after(headers.get("Retry-After", ""))
-    try:
-        body = json.loads(raw)
-        details, metadata = body.get("details") or {}, body.get("metadata") or {}
-        return _Answer(
-            status=status,
-            reason=str(body.get("reason") or ""),
-            message=str(body.get("message") or ""),
-            after=after or _retry_after(str(details.get("retryAfterSeconds", ""))),
-            causes=bool(details.get("causes")),
-            terminating=any(cause.get("reason") == "NamespaceTerminating" for cause in details.get("causes") or ()),
-            continue_token=str(metadata.get("continue") or ""),
-        )
-    except (ValueError, AttributeError):  # a proxy's page, not a Kubernetes Status
-        return _Answer(status, message=raw[:_MESSAGE_LENGTH].decode(errors="replace"), after=after)
-
-
-def _retry_after(value: str) -> float | None:
-    """Return the seconds asked for, at most two minutes; the API server never sends the date form."""
-    return min(float(value), _LONGEST_RETRY_AFTER) if value.isascii() and value.isdigit() else None
 
 
 def _typed(item: Manifest, kind: Kind) -> Manifest:
