@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from prompt_operator.ports import PROMPT, PROMPT_ROLLBACK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
     from devcluster.cluster import Cluster
     from devcluster.controlplane import ControlPlane
@@ -218,14 +218,10 @@ async def test_a_user_without_rights_is_told_so(operator: Operated, run: Run, co
     assert await operator.served() == "1.1.0"
 
 
-def test_kubectl_finds_it_as_a_plugin(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+def test_kubectl_finds_it_as_a_plugin(cluster: Cluster, namespace: str) -> None:
     """With `kubectl-prompt` on PATH, the real kubectl runs it as `kubectl prompt`."""
-    plugin = tmp_path / "kubectl-prompt"
-    plugin.write_text(f"#!{sys.executable}\nfrom prompt_operator.cli.main import main\n\nmain()\n")
-    plugin.chmod(0o755)
     environment = {
-        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # where pip put it
         "KUBECONFIG": str(cluster.kubeconfig),
     }
     command = [str(cluster.bin_dir / "kubectl"), "prompt", "get", "--namespace", namespace]

@@ -26,8 +26,10 @@ from prompt_operator.ports import (
     PROMPT_VERSION,
     Conflict,
     GiveUp,
+    NotFound,
     Retry,
     Terminating,
+    UnknownKind,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_VANISHED = 1.0  # seconds: what is written to was deleted a moment ago, and the watch tells soon
 _TROUBLE_AFTER = 2  # failures in a row that a retry may mend before status tells of them
 _WATCHES_BEGIN = 5.0
 """Seconds after the start within which the watches are there, as a rule; the sweep comes after."""
@@ -169,6 +172,9 @@ class Engine:
             _log.debug("%s: %s", key, error)
             return None  # the watch tells of the end of each object
         except (Retry, GiveUp) as error:
+            if isinstance(error, NotFound) and not isinstance(error, UnknownKind):
+                _log.debug("%s: %s", key, error)
+                return _VANISHED
             await self._tell_trouble(key, facts, error)
             raise
         self._done(key, name, facts, plan)
