@@ -17,6 +17,7 @@ from prompt_operator.ports import (
     PROMPT_VERSION,
     Conflict,
     GiveUp,
+    NotFound,
     Retry,
     Unavailable,
 )
@@ -337,6 +338,31 @@ def test_reads_that_fail_show_in_status_too() -> None:
             await world.rest(90)
         assert world.served() == V2
         assert world.condition("Ready") == ("True", "Active")
+
+    play(story(World()))
+
+
+def test_a_prompt_that_vanishes_under_a_write_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Deleted while it is written to, before the watch tells: one quiet look more, then it is forgotten."""
+
+    def vanish(world: World, write: Write) -> Exception | None:
+        if write.kind != "Prompt" or world.cluster.found(PROMPT, PROMPT_NAME) is None:
+            return None
+        world.cluster.delivering = False
+        world.cluster.remove(PROMPT, PROMPT_NAME)
+        return NotFound("404")
+
+    async def story(world: World) -> None:
+        async with world.running() as engine:
+            await released(world)
+            world.cluster.before_write = lambda write: vanish(world, write)
+            world.want(V1)
+            await world.rest(0.5)
+            gone = next(iter(engine.store.prompts.items()))
+            engine.wake(engine.store.forget(PROMPT, *gone[0], gone[1].uid))
+            await world.rest()
+            assert engine.queue.sizes() == {"ready": 0, "running": 0, "delayed": 0, "failing": 0}
+        assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
     play(story(World()))
 
