@@ -13,7 +13,7 @@ from prompt_operator.api.promptversion import PromptVersionStatus
 from prompt_operator.core.companions import experiment_status, policy_status, version_settled, version_status
 from prompt_operator.core.policy import effective
 from prompt_operator.engine.store import Name
-from prompt_operator.ports import EXPERIMENT, PROMPT_POLICY, PROMPT_VERSION, NotFound
+from prompt_operator.ports import EXPERIMENT, PROMPT_POLICY, PROMPT_VERSION, Conflict, NotFound
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -80,7 +80,11 @@ class Companions:
 
     async def _policy(self, name: Name, now: datetime) -> None:
         manifest = await self.cluster.get(PROMPT_POLICY, *name)
-        record, metadata = self.store.policies[name], manifest["metadata"]
+        # What was read may be newer than the watch: status must be judged on the generation that it names.
+        self.applier.wake(key for key in self.store.observe(PROMPT_POLICY, manifest) if key.kind != PROMPT_POLICY.kind)
+        record, metadata = self.store.policies.get(name), manifest["metadata"]
+        if record is None or record.resource_version != metadata["resourceVersion"]:
+            raise Conflict(f"PromptPolicy {name.namespace}/{name.name} changed while it was read")
         before = PromptPolicyStatus.model_validate(manifest.get("status") or {})
         problems = effective(PromptSpec(version=_ANY_VERSION), record.spec).policy_problems
         after = policy_status(
