@@ -115,6 +115,10 @@ class Sample:
     value: float
 
 
+DEFAULT_SOURCE = "default"
+"""Name of the metric source that prompts use whose `metrics.source` names none."""
+
+
 class Metrics(Protocol):
     """A Prometheus-compatible server."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from prompt_operator.api.promptstatus import RuleStatus
 from prompt_operator.core.rules.streak import State
 from prompt_operator.engine.ruleclock import RuleClock
 from prompt_operator.engine.store import Name
+from prompt_operator.ports import DEFAULT_SOURCE
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -36,7 +38,11 @@ class Bench:
         self.metrics, self.woken = Metrics({V1: HEALTHY, V2: FAILING}), list[Name]()
         self.at = T0
         self.rules = RuleClock(
-            self.metrics if metrics else None, {"native": NATIVE}, self, wake=self.woken.append, telemetry=Telemetry()
+            {DEFAULT_SOURCE: self.metrics} if metrics else {},
+            {"native": NATIVE},
+            self,
+            wake=self.woken.append,
+            telemetry=Telemetry(),
         )
 
     def now(self) -> datetime:
@@ -284,3 +290,40 @@ def test_forgotten_prompts_are_judged_no_longer() -> None:
     bench.tick(seconds=15)
     assert bench.rules.readings(NAME) is None
     assert len(bench.metrics.queries) == asked
+
+
+def test_another_source_is_asked_for_its_own_prompts() -> None:
+    """Two prompts under two sources: each server is asked, and each prompt is judged by its own answers."""
+    bench, other = Bench(), Metrics({V2: HEALTHY})
+    bench.rules = RuleClock(
+        {DEFAULT_SOURCE: bench.metrics, "eu": other},
+        {"native": NATIVE},
+        bench,
+        wake=bench.woken.append,
+        telemetry=Telemetry(),
+    )
+    bench.watch(policy=replace(a_policy(), source="eu"))
+    bench.tick(minutes=3)
+    assert (len(bench.metrics.queries), len(other.queries) > 0) == (0, True)
+    assert bench.reading().streak.state is State.NORMAL
+
+
+@pytest.mark.parametrize(("source", "profile"), [("moon", "native"), ("", "homemade")])
+def test_an_unknown_source_or_profile_is_never_another_server(source: str, profile: str) -> None:
+    """Rules under a name that the operator does not know stay Unknown; nobody is asked in its stead."""
+    bench = Bench()
+    bench.watch(policy=replace(a_policy(), source=source, profile=profile))
+    bench.tick(minutes=3)
+    assert bench.metrics.queries == []
+    assert bench.reading().alert.verdict == "Unknown"
+
+
+def test_one_line_tells_of_an_outage_and_one_of_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Every tick of an outage fails alike: only the first is told, with the source's name, and the end of it."""
+    bench = Bench()
+    bench.watch()
+    with caplog.at_level("INFO", logger="prompt_operator.engine"):
+        for down in (True, True, True, False, False):
+            bench.metrics.down = down
+            bench.tick(minutes=3)
+    assert [("failed" in line, DEFAULT_SOURCE in line) for line in caplog.messages] == [(True, True), (False, True)]

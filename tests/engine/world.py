@@ -25,6 +25,7 @@ from prompt_operator.core.rules.profile import parse_profile
 from prompt_operator.engine.engine import Engine, Pace
 from prompt_operator.ports import (
     CONFIG_MAP,
+    DEFAULT_SOURCE,
     KINDS,
     PROMPT,
     PROMPT_ROLLBACK,
@@ -355,7 +356,7 @@ class World:
         """Run an engine of its own: it lists, then watches; at the end it is gone with all it knew."""
         self.engine = Engine(
             cluster=self.cluster,
-            metrics=self.metrics,
+            sources={DEFAULT_SOURCE: self.metrics},
             events=self.events,
             clock=self.clock,
             telemetry=Telemetry(),

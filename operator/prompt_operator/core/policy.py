@@ -84,6 +84,8 @@ class Effective:
     rollback_confidence: float
     unknown_after: timedelta
     profile: str
+    source: str
+    """Name of a metric source; empty means the default one."""
 
 
 def effective(prompt: PromptSpec, policy: PromptPolicySpec | None) -> Effective:
@@ -120,6 +122,7 @@ def _merged(
         rollback_confidence=share(evidence.rollback_confidence or ""),
         unknown_after=duration.parse(evidence.unknown_after or ""),
         profile=source.profile or "",
+        source=source.source or "",
     )
 
 

@@ -64,7 +64,7 @@ class Engine:
 
     Args:
         cluster: the API server.
-        metrics: Prometheus; None when there is none, so that no rule is ever judged.
+        sources: metric sources by name, `default` for prompts that name none; rules without theirs stay unknown.
         events: the recorder of Events.
         clock: the clocks.
         telemetry: the operator's own metrics.
@@ -78,7 +78,7 @@ class Engine:
         self,
         *,
         cluster: Cluster,
-        metrics: Metrics | None,
+        sources: Mapping[str, Metrics],
         events: Events,
         clock: Clock,
         telemetry: Telemetry,
@@ -88,7 +88,7 @@ class Engine:
         namespaces: tuple[str, ...] | None = None,
     ) -> None:
         self._clock, self._cluster, self._telemetry, self._mode, self._pace = clock, cluster, telemetry, mode, pace
-        self._measured = metrics is not None
+        self._sources = frozenset(sources)
         self.store = Store()
         self.queue: Queue[Key] = Queue(
             self._run, metrics=telemetry.queue("objects"), jitter=pace.jitter, workers=pace.workers
@@ -96,7 +96,7 @@ class Engine:
         self._applier = Applier(cluster, events, self.store, telemetry, self.wake)
         self._companions = Companions(cluster, self.store, self._applier, telemetry)
         self.rules = RuleClock(
-            metrics, profiles, clock, wake=self._wake_prompt, telemetry=telemetry, namespaces=namespaces
+            sources, profiles, clock, wake=self._wake_prompt, telemetry=telemetry, namespaces=namespaces
         )
         self._namespaces = namespaces
         telemetry.observe_store({kind: table.__len__ for kind, table in self.store.tables.items()})
@@ -239,7 +239,7 @@ class Engine:
             _log.debug("%s: could not write status either: %s", key, second)
 
     def _surroundings(self) -> Surroundings:
-        return Surroundings(self._mode(), timedelta(seconds=max(3 * self._pace.tick, 60.0)), self._measured)
+        return Surroundings(self._mode(), timedelta(seconds=max(3 * self._pace.tick, 60.0)), self._sources)
 
     def _seconds_until(self, instant: datetime | None) -> float | None:
         return None if instant is None else max((instant - self._clock.now()).total_seconds(), 0.0) + 0.01

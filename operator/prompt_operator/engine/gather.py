@@ -11,9 +11,10 @@ from prompt_operator.core.policy import effective
 from prompt_operator.core.project import config_map_name
 from prompt_operator.core.projection import entry_of, observe
 from prompt_operator.engine.store import Name
-from prompt_operator.ports import CONFIG_MAP, PROMPT_VERSION, NotFound
+from prompt_operator.ports import CONFIG_MAP, DEFAULT_SOURCE, PROMPT_VERSION, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import timedelta
 
     from prompt_operator.core.facts import Readings
@@ -28,8 +29,8 @@ class Surroundings:
     operator_mode: str
     """Active, Fallback or Frozen."""
     fresh_for: timedelta
-    measured: bool = True
-    """There is a Prometheus."""
+    sources: Collection[str] = ()
+    """Names of the metric sources there are."""
 
 
 def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | None, around: Surroundings) -> Facts:
@@ -39,10 +40,11 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
         pydantic.ValidationError: the Prompt was written under another CRD than this release's.
     """
     prompt = record.parsed()
-    policy, missing = store.policy_of(record, name.namespace)
+    policy_spec, missing = store.policy_of(record, name.namespace)
+    policy = effective(prompt.spec, policy_spec)
     facts = Facts(
         prompt=prompt,
-        policy=effective(prompt.spec, policy),
+        policy=policy,
         policy_missing=missing,
         versions=store.versions_of(name),
         records=store.rollbacks_of(name),
@@ -54,7 +56,7 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
         operator_mode=around.operator_mode,
         fresh_for=around.fresh_for,
         desired_by=record.desired_by,
-        measured=around.measured,
+        measured=(policy.source or DEFAULT_SOURCE) in around.sources,
     )
     wanted = config_map_name(facts)
     observed = store.config_maps.get(Name(name.namespace, wanted))

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prompt_operator.core.facts import Readings, RuleReading
 from prompt_operator.core.health import known, visible_state
@@ -21,7 +21,7 @@ from prompt_operator.core.rules.metrics import Quantity
 from prompt_operator.core.rules.model import Action, Rule
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.verdict import judge
-from prompt_operator.ports import GiveUp, Retry
+from prompt_operator.ports import DEFAULT_SOURCE, GiveUp, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,7 +72,7 @@ class RuleClock:
     """Judges the rules of every watched prompt once per tick.
 
     Args:
-        metrics: where queries go; None: every rule stays unknown.
+        sources: where queries go, by name; rules of a prompt whose source is not among them stay unknown.
         profiles: metric profiles by name.
         clock: the wall clock.
         wake: called with the name of a prompt whose rules need a decision.
@@ -82,7 +82,7 @@ class RuleClock:
 
     def __init__(
         self,
-        metrics: Metrics | None,
+        sources: Mapping[str, Metrics],
         profiles: Mapping[str, Profile],
         clock: Clock,
         *,
@@ -90,11 +90,16 @@ class RuleClock:
         telemetry: Telemetry,
         namespaces: tuple[str, ...] | None = None,
     ) -> None:
-        self._metrics, self._profiles, self._clock = metrics, profiles, clock
+        self._sources, self._profiles, self._clock = sources, profiles, clock
         self._wake, self._telemetry, self._namespaces = wake, telemetry, namespaces
         self._watched: dict[Name, Watched] = {}
-        self.failing_since: datetime | None = None
-        """When queries began to fail; None while the last tick had whole answers."""
+        self.failing: dict[str, datetime] = {}
+        """Source -> when its queries began to fail; absent while its last answers were whole."""
+
+    @property
+    def failing_since(self) -> datetime | None:
+        """When the queries of a source began to fail; None while all answer."""
+        return min(self.failing.values(), default=None)
 
     def watch(
         self,
@@ -133,32 +138,33 @@ class RuleClock:
     async def tick(self) -> None:
         """Query once, judge every watched prompt, wake those that need a decision."""
         began, now = self._clock.monotonic(), self._clock.now()
-        answers = {profile: await self._ask(profile, needed, now) for profile, needed in self._needed().items()}
+        needed = self._needed()
+        found = await asyncio.gather(*(self._ask(*key, wanted, now) for key, wanted in needed.items()))
+        answers = dict(zip(needed, found, strict=True))
+        self._note_failures(answers, now)
         for position, (name, watched) in enumerate(list(self._watched.items())):
             if position % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
             if self._watched.get(name) is watched:
-                self._judge(name, watched, answers.get(watched.policy.profile, {}), now)
+                self._judge(name, watched, answers.get(_asked_of(watched), {}), now)
         self._count()
         self._telemetry.tick_duration.observe(self._clock.monotonic() - began)
 
-    def _needed(self) -> dict[str, set[Need]]:
-        distinct = {(watched.policy.profile, id(watched.needed)): watched for watched in self._watched.values()}
-        needed: dict[str, set[Need]] = {}
-        for watched in distinct.values():
-            needed.setdefault(watched.policy.profile, set()).update(watched.needed)
+    def _needed(self) -> dict[_Asked, set[Need]]:
+        distinct = {(_asked_of(watched), id(watched.needed)): watched.needed for watched in self._watched.values()}
+        needed: dict[_Asked, set[Need]] = {}
+        for (asked, _), wanted in distinct.items():
+            needed.setdefault(asked, set()).update(wanted)
         return needed
 
-    async def _ask(self, profile: str, needed: set[Need], at: datetime) -> dict[Need, Answer]:
-        """Run the queries of one profile; the metrics adapter limits how many run at once."""
-        known = self._profiles.get(profile)
-        if known is None or self._metrics is None:
+    async def _ask(self, source: str, profile: str, needed: set[Need], at: datetime) -> dict[Need, Answer]:
+        """Run the queries of one source and profile; the metrics adapter limits how many run at once."""
+        known, metrics = self._profiles.get(profile), self._sources.get(source)
+        if known is None or metrics is None:
             return {}
         asked = promql.queries(known, needed, self._namespaces)
-        found = await asyncio.gather(*(self._answer(self._metrics, query, at) for query in asked))
-        answers = {query.need: answer for query, answer in zip(asked, found, strict=True)}
-        self._note_failure(answers, at)
-        return answers
+        found = await asyncio.gather(*(self._answer(metrics, query, at) for query in asked))
+        return {query.need: answer for query, answer in zip(asked, found, strict=True)}
 
     async def _answer(self, metrics: Metrics, query: promql.Query, at: datetime) -> Answer:
         began = self._clock.monotonic()
@@ -171,17 +177,19 @@ class RuleClock:
             self._telemetry.query_duration.observe(self._clock.monotonic() - began)
         return promql.absorb(query, samples)
 
-    def _note_failure(self, answers: Mapping[Need, Answer], at: datetime) -> None:
-        failed = [answer for answer in answers.values() if isinstance(answer, Unusable)]
-        if not failed:
-            if self.failing_since is not None:
-                _log.info("Prometheus answers again; rules are judged from here on")
-            self.failing_since = None
-        elif self.failing_since is None:
-            self.failing_since = at
-            _log.warning(
-                "%d of %d queries failed: rules keep their state. %s", len(failed), len(answers), failed[0].detail
-            )
+    def _note_failures(self, answers: Mapping[_Asked, Mapping[Need, Answer]], at: datetime) -> None:
+        """Keep since when each source fails, with one line in the log at its beginning and one at its end."""
+        for source in self._sources:
+            given = [each for asked, found in answers.items() if asked.source == source for each in found.values()]
+            failed = [answer for answer in given if isinstance(answer, Unusable)]
+            if failed and source not in self.failing:
+                self.failing[source] = at
+                _log.warning(
+                    "metric source %s: %d of %d queries failed: rules keep their state. %s",
+                    *(source, len(failed), len(given), failed[0].detail),
+                )
+            elif given and not failed and self.failing.pop(source, None) is not None:
+                _log.info("metric source %s answers again; rules are judged from here on", source)
 
     def _judge(self, name: Name, watched: Watched, answers: Mapping[Need, Answer], now: datetime) -> None:
         settled = watched.activated_at is None or now - watched.activated_at >= watched.policy.initial_delay
@@ -226,6 +234,17 @@ class RuleClock:
             for reading in watched.readings.values():
                 counts[reading.streak.state.value] += 1
         self._telemetry.set_rule_states(counts)
+
+
+class _Asked(NamedTuple):
+    """Whom to ask, and under which names."""
+
+    source: str
+    profile: str
+
+
+def _asked_of(watched: Watched) -> _Asked:
+    return _Asked(watched.policy.source or DEFAULT_SOURCE, watched.policy.profile)
 
 
 @lru_cache(maxsize=1024)

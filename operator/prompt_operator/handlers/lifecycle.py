@@ -24,7 +24,7 @@ from prompt_operator.adapters.prometheus import PrometheusMetrics
 from prompt_operator.engine.engine import Engine, Pace
 from prompt_operator.handlers.serving import serve
 from prompt_operator.handlers.watch import WATCHED, registry, scope
-from prompt_operator.ports import GiveUp, NotFound, Retry
+from prompt_operator.ports import DEFAULT_SOURCE, GiveUp, NotFound, Retry
 from prompt_operator.settings import ModeWatch
 from prompt_operator.telemetry import Telemetry
 
@@ -100,7 +100,7 @@ async def operate(
         mode = _Mode(watch.read())
         engine = Engine(
             cluster=cluster,
-            metrics=metrics,
+            sources={DEFAULT_SOURCE: metrics} if metrics is not None else {},
             events=events,
             clock=clock,
             telemetry=telemetry,
