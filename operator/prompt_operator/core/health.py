@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.promptstatus import RuleStatus
+from prompt_operator.core import instant
 from prompt_operator.core.conditions import Wanted, find
 from prompt_operator.core.reasons import ConditionType, Objection, Reason
 from prompt_operator.core.rollback import shortened
@@ -14,6 +14,7 @@ from prompt_operator.core.rules.streak import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime, timedelta
 
     from prompt_operator.api.promptstatus import PromptStatus
     from prompt_operator.core.facts import Facts, Readings, RuleReading
@@ -133,7 +134,7 @@ def review_required(facts: Facts, rules: tuple[RuleStatus, ...]) -> Wanted | Non
     """Ask for a person's look when a rule with the action Review fired, until `reviewedAt` is newer than that."""
     asking = {r.rule.name for r in facts.readings.rules if Action.REVIEW in r.rule.actions} if facts.readings else set()
     firing = [rule for rule in rules if rule.name in asking and State(rule.state) is State.FIRING]
-    reviewed = _instant(facts.prompt.metadata.annotations.get(REVIEWED_ANNOTATION, ""))
+    reviewed = instant.parse(facts.prompt.metadata.annotations.get(REVIEWED_ANNOTATION, ""))
     open_ = [rule for rule in firing if reviewed is None or rule.since > reviewed]
     if open_:
         return Wanted(
@@ -148,14 +149,6 @@ def review_required(facts: Facts, rules: tuple[RuleStatus, ...]) -> Wanted | Non
     if old is None or (reviewed is not None and reviewed >= old.last_transition_time):
         return None
     return Wanted(ConditionType.REVIEW_REQUIRED, "True", Reason.REVIEW_REQUESTED, old.message)
-
-
-def _instant(text: str) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return instant if instant.tzinfo else None
 
 
 def rule_transitions(before: PromptStatus, after: PromptStatus) -> tuple[tuple[str, RuleStatus], ...]:

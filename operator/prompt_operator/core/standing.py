@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from prompt_operator.core import instant
 from prompt_operator.core.ledger import Hold, holds_of
 from prompt_operator.core.reasons import Reason
 from prompt_operator.core.target import Candidate, Choice, choose, history_of, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from prompt_operator.core.facts import Facts
 
 RETRY_ANNOTATION = "promptops.dev/retryAt"
-LONGEST_TIME = 63
 FUTURE_TOLERANCE = timedelta(seconds=30)
 
 
@@ -60,7 +61,7 @@ def standing(facts: Facts, now: datetime) -> Standing:
 def current_holds(facts: Facts, now: datetime) -> dict[str, Hold]:
     """Return the holds in force: records, the decision not recorded yet, less what a person retried."""
     status = facts.prompt.status
-    return holds_of(facts.records, status.decision, status.held, _instant(retry(facts, now)))
+    return holds_of(facts.records, status.decision, status.held, instant.parse(retry(facts, now)))
 
 
 def retry(facts: Facts, now: datetime) -> str:
@@ -70,16 +71,8 @@ def retry(facts: Facts, now: datetime) -> str:
     """
     written = [each.value for each in facts.prompt.status.handled_requests if each.verb == "Retry"]
     written.append(facts.prompt.metadata.annotations.get(RETRY_ANNOTATION, ""))
-    instants = {text: instant for text in written if (instant := _instant(text)) and instant <= now + FUTURE_TOLERANCE}
-    return max(instants, key=lambda text: instants[text], default="")
-
-
-def _instant(text: str) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(text) if len(text) <= LONGEST_TIME else None
-    except ValueError:
-        return None
-    return instant if instant is not None and instant.tzinfo else None
+    known = {text: at for text in written if (at := instant.parse(text)) and at <= now + FUTURE_TOLERANCE}
+    return max(known, key=lambda text: known[text], default="")
 
 
 def target_from(facts: Facts, active: str, holds: Mapping[str, Hold]) -> Choice:
