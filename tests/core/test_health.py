@@ -31,12 +31,12 @@ from prompt_operator.api.promptversion import PromptVersionStatus
 from prompt_operator.core import health
 from prompt_operator.core.activation import activated, override_of, rollbacks_of, rolled_back
 from prompt_operator.core.companions import experiment_status, policy_status, version_settled, version_status
+from prompt_operator.core.conditions import summary_of
 from prompt_operator.core.ledger import Hold
 from prompt_operator.core.reasons import Objection, Reason
 from prompt_operator.core.rollback import Refused
 from prompt_operator.core.rules.streak import State
 from prompt_operator.core.safeguards import Refusal
-from prompt_operator.core.versions import summary_of
 
 NOW, UNKNOWN_AFTER = after(minutes=10), timedelta(minutes=10)
 SERVING = a_prompt(V2, status=a_status(V2))
@@ -276,9 +276,8 @@ def test_the_ledger_in_status_is_the_newest_twenty() -> None:
 def settled(record: Any, status: PromptVersionStatus, activated_at: str = "") -> bool:
     """Tell whether a status, read back from the API server, needs no further write."""
     kept = status.model_dump(by_alias=True, exclude_none=True, mode="json")
-    seen = replace(
-        record, first_hash=kept.get("contentHash", ""), activated_at=kept.get("activatedAt", ""), seen=summary_of(kept)
-    )
+    said = summary_of(kept, "stage")
+    seen = replace(record, first_hash=kept.get("contentHash", ""), activated_at=kept.get("activatedAt", ""), seen=said)
     return version_settled(seen, activated_at)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from prompt_operator.api.promptpolicy import PromptPolicyStatus
 from prompt_operator.api.promptversion import PromptVersionStatus
-from prompt_operator.core.conditions import Wanted, transition
+from prompt_operator.core.conditions import Wanted, summary, transition
 from prompt_operator.core.reasons import ConditionType, Reason
 from prompt_operator.core.unimplemented import EXPERIMENT, PROMPT_POLICY, PROMPT_VERSION, not_implemented
 
@@ -27,8 +27,8 @@ def version_settled(record: VersionRecord, activated_at: str) -> bool:
     """
     if activated_at and record.activated_at != activated_at:
         return False
-    wanted = sorted(_version_conditions(record), key=lambda want: want.type)
-    said = (str(record.generation), _stage(record, activated_at), *(f"{w.type}={w.status}/{w.reason}" for w in wanted))
+    wanted = (want.short for want in _version_conditions(record))
+    said = summary(record.generation, _stage(record, activated_at), wanted)
     return bool(record.first_hash or not record.content_hash) and record.seen == said
 
 

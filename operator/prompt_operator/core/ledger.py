@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from prompt_operator.core.conditions import summary_of
 from prompt_operator.core.reasons import Objection
 
 if TYPE_CHECKING:
@@ -184,15 +185,6 @@ def record_of(manifest: Mapping[str, Any]) -> RollbackRecord:
         released="release" in spec,
         acknowledged="acknowledge" in spec,
         outcome=status.get("outcome", ""),
-        seen=_seen(status),
+        seen=summary_of(status, "outcome"),
         guard=spec.get("guard", ""),
-    )
-
-
-def _seen(status: Mapping[str, Any]) -> tuple[str, ...]:
-    conditions = sorted(status.get("conditions") or (), key=lambda condition: condition["type"])
-    return (
-        str(status.get("observedGeneration", "")),
-        status.get("outcome", ""),
-        *(f"{condition['type']}={condition['status']}/{condition['reason']}" for condition in conditions),
     )

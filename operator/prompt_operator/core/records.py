@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prompt_client import wire
 from prompt_operator.api.common import API_VERSION, rfc3339
 from prompt_operator.api.promptrollback import PromptRollbackStatus
-from prompt_operator.core.conditions import Wanted, find, transition
+from prompt_operator.core.conditions import Wanted, find, summary, transition
 from prompt_operator.core.evidence import evidence_of
 from prompt_operator.core.plan import CreateRecord, Effect, ObserveRecord, Tell, WriteRecordStatus
 from prompt_operator.core.reasons import ConditionType, Objection, Reason
@@ -218,8 +218,7 @@ def _status(facts: Facts, record: RollbackRecord, answer: RollbackRecord, now: d
     outcome = _outcome(facts, answer, now)
     wanted = tuple(_wanted(answer, outcome))
     final = outcome.reason.value if outcome.final else None
-    seen = (str(record.generation), final or "", *(f"{c.type}={c.status}/{c.reason}" for c in _sorted(wanted)))
-    if seen == record.seen:
+    if summary(record.generation, final, (want.short for want in wanted)) == record.seen:
         return
     executed = answer.at if answer.executed else None
     status = PromptRollbackStatus(
@@ -239,10 +238,6 @@ def _status(facts: Facts, record: RollbackRecord, answer: RollbackRecord, now: d
     if final and answer is record and answer.executed:
         kind = "Normal" if outcome.reason is Reason.RECOVERED else "Warning"
         yield Tell(kind, outcome.reason, "JudgeRecovery", f"rollback to {record.to_version}: {outcome.message}")
-
-
-def _sorted(wanted: Iterable[Wanted]) -> list[Wanted]:
-    return sorted(wanted, key=lambda want: want.type)
 
 
 def _outcome(facts: Facts, answer: RollbackRecord, now: datetime) -> Outcome:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prompt_client import wire
+from prompt_operator.core.conditions import summary_of
 from prompt_operator.core.reasons import Reason
 
 if TYPE_CHECKING:
@@ -97,18 +98,8 @@ def record_of(manifest: Mapping[str, Any]) -> VersionRecord:
         unsupported=("spec.includes",) if spec.get("includes") else (),
         expectations=tuple(sorted((key, str(value)) for key, value in (spec.get("expectations") or {}).items())),
         activated_at=status.get("activatedAt", ""),
-        seen=tuple(sys.intern(part) for part in summary_of(status)),
+        seen=tuple(sys.intern(part) for part in summary_of(status, "stage")),
         deleting="deletionTimestamp" in metadata,
-    )
-
-
-def summary_of(status: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what status says without its times, to compare without keeping it."""
-    conditions = sorted(status.get("conditions") or (), key=lambda condition: condition["type"])
-    return (
-        str(status.get("observedGeneration", "")),
-        status.get("stage", ""),
-        *(f"{condition['type']}={condition['status']}/{condition['reason']}" for condition in conditions),
     )
 
 
