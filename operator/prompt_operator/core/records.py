@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from prompt_operator.api.common import Evidence
     from prompt_operator.api.promptstatus import Decision, PromptStatus
     from prompt_operator.core.facts import Facts, RuleReading
     from prompt_operator.core.ledger import RollbackRecord
@@ -59,7 +60,7 @@ def record_of_decision(facts: Facts, decision: Decision) -> CreateRecord | None:
         "requestRef": {"name": decision.request_ref} if decision.request_ref else None,
         "contentHash": decision.from_hash,
         "rule": decision.rule,
-        "evidence": [e.model_dump(by_alias=True, exclude_none=True, mode="json") for e in decision.evidence] or None,
+        "evidence": _plain(decision.evidence),
     }
     return CreateRecord(_manifest(facts, decision.id, spec))
 
@@ -172,7 +173,6 @@ def _manifest(facts: Facts, name: str, spec: Mapping[str, Any]) -> dict[str, Any
 
 def _refusal(facts: Facts, refused: Refused, now: datetime) -> dict[str, Any]:
     dry_run = refused.refusal.objection is Objection.DRY_RUN
-    evidence = evidence_of(refused.reading)
     return {
         "fromVersion": facts.prompt.status.active_version,
         "reason": shortened(refused.refusal.message),
@@ -182,8 +182,13 @@ def _refusal(facts: Facts, refused: Refused, now: datetime) -> dict[str, Any]:
         "contentHash": facts.prompt.status.active_hash,
         "guard": refused.refusal.objection,
         "rule": refused.reading.rule.name,
-        "evidence": [e.model_dump(by_alias=True, exclude_none=True, mode="json") for e in evidence] or None,
+        "evidence": _plain(evidence_of(refused.reading)),
     }
+
+
+def _plain(evidence: Iterable[Evidence]) -> list[dict[str, Any]] | None:
+    """Return evidence as it stands in a manifest; None rather than an empty list."""
+    return [each.model_dump(by_alias=True, exclude_none=True, mode="json") for each in evidence] or None
 
 
 def _episode(facts: Facts, refused: Refused, now: datetime) -> str:
