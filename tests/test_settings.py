@@ -11,7 +11,8 @@ import click
 import pytest
 from pydantic import ValidationError
 
-from prompt_operator.settings import Mode, ModeWatch, Settings, SettingsError, flag, load, split_address, variable
+from prompt_operator.core.mode import Mode
+from prompt_operator.settings import ModeWatch, Settings, SettingsError, flag, load, split_address, variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import logging
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -18,22 +17,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 
 from prompt_operator.core import duration
+from prompt_operator.core.mode import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _PREFIX = "PROMPT_OPERATOR_"
 _log = logging.getLogger(__name__)
-
-
-class Mode(StrEnum):
-    """What the whole operator does."""
-
-    ACTIVE = "Active"
-    FALLBACK = "Fallback"
-    """Every projection tells applications to use their built-in default."""
-    FROZEN = "Frozen"
-    """Nothing is written."""
 
 
 class SettingsError(click.ClickException):

@@ -21,6 +21,7 @@ from tests.cluster.operating import Operated, operated
 
 from prompt_client.client import Client
 from prompt_operator import settings
+from prompt_operator.core.mode import Mode
 from prompt_operator.handlers import lifecycle
 from prompt_operator.ports import CONFIG_MAP
 
@@ -227,7 +228,7 @@ async def test_frozen_writes_nothing_and_thawed_catches_up(
 async def test_a_start_in_frozen_writes_nothing(control_plane: ControlPlane, namespace: str) -> None:
     """Not even the first status."""
     writes = Writes(control_plane, namespace)
-    async with operated(control_plane.kubeconfig, namespace, mode=settings.Mode.FROZEN) as one:
+    async with operated(control_plane.kubeconfig, namespace, mode=Mode.FROZEN) as one:
         await one.version("1.0.0")
         await one.prompt("1.0.0")
         await one.start()

@@ -15,6 +15,7 @@ from prompt_operator.api.promptstatus import Decision, HandledRequest, PromptSta
 from prompt_operator.core import health, records, situation
 from prompt_operator.core.activation import activated, held_of, override_of, rollbacks_of, rolled_back
 from prompt_operator.core.conditions import Wanted, transition
+from prompt_operator.core.mode import Mode
 from prompt_operator.core.plan import ApplyConfigMap, Effect, Plan, Tell, WriteStatus
 from prompt_operator.core.project import Projection, project, unfit
 from prompt_operator.core.reasons import Reason
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from prompt_operator.core.facts import Facts
 
-FROZEN = "Frozen"
 _FOREIGN_EVERY = timedelta(seconds=60)
 """A foreign ConfigMap is not watched: look again whether it went away."""
 
@@ -59,7 +59,7 @@ def reconcile(facts: Facts, now: datetime) -> Plan:
 
     The plan may ask for a version's content instead (`read_content_of`): read it, put it into the facts, decide again.
     """
-    if facts.operator_mode == FROZEN or facts.prompt.metadata.deletion_timestamp is not None:
+    if facts.operator_mode == Mode.FROZEN or facts.prompt.metadata.deletion_timestamp is not None:
         return Plan()
     now = now.replace(microsecond=0)  # times in the API have whole seconds
     outcome = _decide(facts, now)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from prompt_operator.core.baseline import baseline_of
+from prompt_operator.core.mode import Mode
 from prompt_operator.core.plan import Plan, WriteStatus
 from prompt_operator.core.reconcile import effective_mode, reconcile, troubled
 from prompt_operator.engine.apply import Applier
@@ -46,7 +47,6 @@ _VANISHED = 1.0  # seconds: what is written to was deleted a moment ago, and the
 _TROUBLE_AFTER = 2  # failures in a row that a retry may mend before status tells of them
 _WATCHES_BEGIN = 5.0
 """Seconds after the start within which the watches are there, as a rule; the sweep comes after."""
-FROZEN = "Frozen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Engine:
     # --- one run
 
     async def _run(self, key: Key) -> float | None:
-        if self._mode() == FROZEN:
+        if self._mode() == Mode.FROZEN:
             return None
         if key.kind != PROMPT.kind:
             await self._companions.run(key, self._clock.now())
