@@ -23,7 +23,7 @@ def evidence_of(reading: RuleReading) -> tuple[Evidence, ...]:
 
 def _evidence(rule: str, finding: Finding, at: datetime) -> Evidence:
     return Evidence(
-        metric=finding.metric,
+        metric=finding.metric.name,
         value=decimal(finding.value),
         threshold=decimal(finding.threshold),
         baseline=decimal(finding.baseline),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from prompt_operator.core.rules.measure import Amount, Histogram, Measured, Need, needs
-from prompt_operator.core.rules.metrics import METRICS, Mean, Quantile, Quantity, Share, Total, quantities
+from prompt_operator.core.rules.metrics import METRICS, Mean, Quantile, Series, Share, Total, quantities
 from prompt_operator.core.rules.model import compile_rule
 from prompt_operator.core.rules.streak import start, step
 from prompt_operator.core.rules.syntax import comparisons, metric_refs
@@ -29,7 +29,7 @@ MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 VERY_MANY = 1e9
 """Samples behind a series of values, so that its bounds are the values themselves."""
 
-Series = tuple[float | None, ...]
+Samples = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Scenario:
 
     rules: tuple[Rule, ...]
     interval: timedelta
-    series: dict[str, Series]
+    series: dict[str, Samples]
     baseline: dict[str, float]
     expect: tuple[dict[str, str], ...]
 
@@ -66,7 +66,7 @@ def _number(text: str) -> float:
     return float(digits) * (0.01 if unit == "%" else float(SECONDS.get(unit, 1)))
 
 
-def expand(text: str) -> Series:
+def expand(text: str) -> Samples:
     """Expand promtool's shorthand: `a+bxn` is a, a+b, … (n + 1 samples), `axn` a (n + 1 times), `_xn` n gaps."""
     return tuple(sample for word in text.split() for sample in _expanded(word))
 
@@ -111,18 +111,18 @@ def _reading(scenario: Scenario, rule: Rule, index: int) -> dict[Need, Measured]
     return reading
 
 
-def _at(series: Series, index: int) -> float | None:
+def _at(series: Samples, index: int) -> float | None:
     return series[index] if 0 <= index < len(series) else None
 
 
 def _increase(scenario: Scenario, need: Need, index: int) -> float | None:
     """Difference over the window; before a whole window has passed, and beside a gap, there is none."""
-    series = scenario.series.get(need.quantity, ())
+    series = scenario.series.get(str(need.quantity), ())
     now, then = _at(series, index), _at(series, index - need.window // scenario.interval)
     return None if now is None or then is None else now - then
 
 
-def _as_if(metric: str, quantity: Quantity, value: float) -> Measured:
+def _as_if(metric: str, quantity: Series, value: float) -> Measured:
     """Return the quantity that gives the metric this value on very many samples."""
     match METRICS[metric].formula:
         case Total():

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from prompt_operator.api.policyblocks import RuleSpec
 from prompt_operator.core.rules.errors import RuleError
 from prompt_operator.core.rules.grammar import parse
+from prompt_operator.core.rules.measure import needs
+from prompt_operator.core.rules.metrics import METRICS, CustomSeries, Mean, Metric, Quantity
 from prompt_operator.core.rules.model import NO_TIME, Action, Confidence, Rule, Severity, compile_rule, compile_spec
-from prompt_operator.core.rules.units import format_duration, parse_duration
+from prompt_operator.core.rules.units import Dimension, format_duration, parse_duration
 
 
 def test_defaults() -> None:
@@ -19,6 +22,7 @@ def test_defaults() -> None:
     assert compile_rule("a", "error_rate > 5%") == Rule(
         name="a",
         condition=parse("error_rate > 5%"),
+        metrics={"error_rate": METRICS["error_rate"]},
         window=timedelta(minutes=5),
         hold=NO_TIME,
         severity=Severity.WARNING,
@@ -45,6 +49,7 @@ def test_an_api_rule_compiles() -> None:
     assert compile_spec(spec) == Rule(
         name="runaway-errors",
         condition=parse("error_rate > 10%"),
+        metrics={"error_rate": METRICS["error_rate"]},
         window=timedelta(minutes=1),
         hold=timedelta(minutes=5),
         severity=Severity.CRITICAL,
@@ -86,7 +91,7 @@ def test_hold_may_be_said_once_or_twice_alike(for_: str | None) -> None:
         ({"condition": ""}, "is empty"),
     ],
 )
-def test_refusals(fields: dict[str, str], message: str) -> None:
+def test_refusals(fields: dict[str, Any], message: str) -> None:
     """A field that cannot be used is refused with what is wrong."""
     with pytest.raises(RuleError, match=message.replace("(", r"\(").replace("?", r"\?")):
         compile_rule("a", **{"condition": "error_rate > 5%", **fields})
@@ -118,3 +123,17 @@ def test_what_is_no_duration(text: str) -> None:
     """Anything else is a RuleError."""
     with pytest.raises(RuleError):
         parse_duration(text)
+
+
+def test_a_rule_carries_the_metrics_it_names_and_no_others() -> None:
+    """Names are looked up once, when the rule is compiled; a name that the catalogue lacks is refused."""
+    drift = Metric("drift", Dimension.SCORE, Mean((CustomSeries("team-a", "n"),), CustomSeries("team-a", "d")))
+    catalogue = METRICS | {"drift": drift}
+    rule = compile_rule("a", "drift > 2 and error_rate > 5%", catalogue=catalogue)
+    assert rule.metrics == {"drift": drift, "error_rate": METRICS["error_rate"]}
+    series = {need.quantity for need in needs(rule)}
+    assert series == {CustomSeries("team-a", "n"), CustomSeries("team-a", "d"), Quantity.ERRORS, Quantity.REQUESTS}
+    with pytest.raises(RuleError, match="unknown metric 'drift_': did you mean drift"):
+        compile_rule("a", "drift_ > 2", catalogue=catalogue)
+    with pytest.raises(RuleError, match="unknown metric 'drift'"):
+        compile_rule("a", "drift > 2")

@@ -15,7 +15,7 @@ from tests.core.rules.builders import judged, latencies, reading
 from prompt_operator.core.rules.estimate import Estimate, Unknown
 from prompt_operator.core.rules.judgement import Judgement, Verdict, all_of, some_of
 from prompt_operator.core.rules.measure import Amount, Histogram, Measured, Need, Unusable
-from prompt_operator.core.rules.metrics import Quantity
+from prompt_operator.core.rules.metrics import METRICS, Quantity
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.statistics import mean_interval, wilson
 from prompt_operator.core.rules.values import format_value
@@ -423,12 +423,11 @@ def test_unbounded_intervals_stay_unbounded(operator: Operator) -> None:
         ("cost_avg", 0.0123, "$0.0123"),
         ("avg_user_feedback", 2.5, "2.50"),
         ("tokens_avg", 512.0, "512"),
-        ("custom_metric", 0.12345, "0.1235"),
         ("error_rate", nan, "not a number"),
         ("latency_p95", inf, "infinite"),
         ("latency_p95", -inf, "-infinite"),
     ],
 )
 def test_values_are_printed_with_their_unit(metric: str, value: float, text: str) -> None:
-    """Each dimension has its way to be read; a metric we do not know is a bare number."""
-    assert format_value(metric, value) == text
+    """Each dimension has its way to be read."""
+    assert format_value(METRICS[metric], value) == text

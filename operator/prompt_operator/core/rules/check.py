@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prompt_operator.core.rules.errors import RuleError, did_you_mean
-from prompt_operator.core.rules.metrics import ALIASES, METRICS, Metric
+from prompt_operator.core.rules.metrics import ALIASES, Metric
 from prompt_operator.core.rules.syntax import (
     Arithmetic,
     Baseline,
@@ -22,6 +22,8 @@ from prompt_operator.core.rules.units import Dimension, plain
 from prompt_operator.core.rules.values import decimal_of, format_value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prompt_operator.core.rules.syntax import Predicate
 
 D = Dimension
@@ -32,14 +34,14 @@ MIRRORED: dict[Comparator, Comparator] = {">": "<", ">=": "<=", "<": ">", "<=": 
 """Comparator -> the one that says the same with the sides swapped."""
 
 
-def check(predicate: Predicate) -> None:
-    """Raise RuleError for the first comparison that does not make sense."""
+def check(predicate: Predicate, catalogue: Mapping[str, Metric]) -> None:
+    """Raise RuleError for the first comparison that does not make sense; `catalogue` holds the metrics there are."""
     for comparison in comparisons(predicate):
-        _check_names(comparison)
-        metric = _check_baseline(comparison)
-        left = _dimension(comparison.left, metric)
-        right = _dimension(comparison.right, metric)
-        _check_sides(comparison, left, right)
+        named = _named(comparison, catalogue)
+        metric = _of_baseline(comparison, named)
+        left = _dimension(comparison.left, named, metric)
+        right = _dimension(comparison.right, named, metric)
+        _check_sides(comparison, metric, left, right)
 
 
 def single(comparison: Comparison) -> tuple[MetricRef, Comparator, Expression] | None:
@@ -73,39 +75,41 @@ def _fold(operator: str, left: float | None, right: float | None, column: int) -
     return left * right if operator == "*" else left / right
 
 
-def _check_names(comparison: Comparison) -> None:
+def _named(comparison: Comparison, catalogue: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics a comparison names, at least one; RuleError for a name that there is not."""
     refs = list(metric_refs(comparison))
     for ref in refs:
-        if ref.name not in METRICS:
-            raise RuleError(f"unknown metric '{ref.name}': {did_you_mean(ref.name, METRICS | ALIASES)}", ref.column)
+        if ref.name not in catalogue:
+            hint = did_you_mean(ref.name, [*catalogue, *ALIASES])
+            raise RuleError(f"unknown metric '{ref.name}': {hint}", ref.column)
     if not refs:
         raise RuleError("this comparison reads no metric, so it never changes: name one", comparison.column)
+    return {ref.name: catalogue[ref.name] for ref in refs}
 
 
-def _check_baseline(comparison: Comparison) -> Metric:
+def _of_baseline(comparison: Comparison, named: Mapping[str, Metric]) -> Metric:
     """Return the metric a baseline in this comparison stands for; RuleError when that is not one metric."""
-    names = {ref.name for ref in metric_refs(comparison)}
     for side in (comparison.left, comparison.right):
         for leaf in leaves(side):
-            if isinstance(leaf, Baseline) and len(names) > 1:
+            if isinstance(leaf, Baseline) and len(named) > 1:
                 raise RuleError(
-                    f"baseline of which metric, {' or '.join(sorted(names))}? Compare one metric at a time", leaf.column
+                    f"baseline of which metric, {' or '.join(sorted(named))}? Compare one metric at a time", leaf.column
                 )
-    return METRICS[min(names)]
+    return named[min(named)]
 
 
-def _dimension(expression: Expression, metric: Metric) -> Dimension:
+def _dimension(expression: Expression, named: Mapping[str, Metric], metric: Metric) -> Dimension:
     match expression:
         case Number(_, dimension):
             return dimension
         case MetricRef(name):
-            return METRICS[name].dimension
+            return named[name].dimension
         case Baseline():
             return metric.dimension
         case Arithmetic(operator, left, right):
             constant(expression)
             combine = _summed if operator in "+-" else _multiplied if operator == "*" else _divided
-            return combine(expression, _dimension(left, metric), _dimension(right, metric))
+            return combine(expression, _dimension(left, named, metric), _dimension(right, named, metric))
 
 
 def _summed(expression: Arithmetic, left: Dimension, right: Dimension) -> Dimension:
@@ -145,22 +149,22 @@ def _divided(expression: Arithmetic, left: Dimension, right: Dimension) -> Dimen
     raise RuleError(f"{left.value} cannot be divided by {right.value}", expression.column)
 
 
-def _check_sides(comparison: Comparison, left: Dimension, right: Dimension) -> None:
+def _check_sides(comparison: Comparison, metric: Metric, left: Dimension, right: Dimension) -> None:
     bare = D.NUMBER in {left, right}
     other = right if left is D.NUMBER else left
     if left != right and not (bare and other in _PLAIN_NUMBERS_DO | {D.RATIO, D.TIME}):
         raise RuleError(
-            f"{left.value} cannot be compared with {right.value}{_unit_hint(comparison)}", comparison.column
+            f"{left.value} cannot be compared with {right.value}{_unit_hint(comparison, metric)}", comparison.column
         )
     if bare and other is D.TIME:
         raise RuleError(_time_message(comparison), _threshold_column(comparison))
     if reading := single(comparison):
-        _check_range(*reading)
+        _check_range(metric, *reading[1:])
 
 
-def _unit_hint(comparison: Comparison) -> str:
+def _unit_hint(comparison: Comparison, metric: Metric) -> str:
     reading = single(comparison)
-    if reading and isinstance(reading[2], Number) and METRICS[reading[0].name].dimension in _PLAIN_NUMBERS_DO:
+    if reading and isinstance(reading[2], Number) and metric.dimension in _PLAIN_NUMBERS_DO:
         return ": write a number without a unit"
     return ""
 
@@ -178,25 +182,26 @@ def _time_message(comparison: Comparison) -> str:
     return f"a time needs a unit: did you mean {plain(decimal_of(value))}ms?"
 
 
-def _check_range(ref: MetricRef, comparator: Comparator, threshold: Expression) -> None:
+def _check_range(metric: Metric, comparator: Comparator, threshold: Expression) -> None:
     """A constant threshold must be one that the metric can pass and can fail to pass."""
-    metric, value = METRICS[ref.name], constant(threshold)
+    value = constant(threshold)
     if value is None:
         return
     if metric.dimension is D.RATIO and not 0 <= value <= 1:
         raise RuleError(_share_message(value, threshold), threshold.column)
     if not metric.low <= value <= metric.high:
         raise RuleError(
-            f"{ref.name} is always {_range(metric)}: {format_value(ref.name, value)} is never reached", threshold.column
+            f"{metric.name} is always {_range(metric)}: {format_value(metric, value)} is never reached",
+            threshold.column,
         )
     if (comparator == ">" and value == metric.high) or (comparator == "<" and value == metric.low):
-        raise RuleError(_never(ref, comparator, value, threshold), threshold.column)
+        raise RuleError(_never(metric, comparator, value, threshold), threshold.column)
 
 
 def _range(metric: Metric) -> str:
     if metric.high == float("inf"):
-        return f"{format_value(metric.name, metric.low)} or more"
-    return f"between {format_value(metric.name, metric.low)} and {format_value(metric.name, metric.high)}"
+        return f"{format_value(metric, metric.low)} or more"
+    return f"between {format_value(metric, metric.low)} and {format_value(metric, metric.high)}"
 
 
 def _share_message(value: float, threshold: Expression) -> str:
@@ -205,8 +210,8 @@ def _share_message(value: float, threshold: Expression) -> str:
     return "a share is between 0% and 100%"
 
 
-def _never(ref: MetricRef, comparator: Comparator, value: float, threshold: Expression) -> str:
-    text = f"{ref.name} {comparator} {format_value(ref.name, value)} can never be true"
-    if isinstance(threshold, Number) and METRICS[ref.name].dimension is D.RATIO and threshold.dimension is D.NUMBER:
+def _never(metric: Metric, comparator: Comparator, value: float, threshold: Expression) -> str:
+    text = f"{metric.name} {comparator} {format_value(metric, value)} can never be true"
+    if isinstance(threshold, Number) and metric.dimension is D.RATIO and threshold.dimension is D.NUMBER:
         return f"{text}: did you mean {plain(decimal_of(value))}%?"
     return text

@@ -7,7 +7,7 @@ from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, TypeAlias
 
 from prompt_operator.core.rules.measure import Amount, Histogram, Need, Unusable
-from prompt_operator.core.rules.metrics import METRICS, Mean, Metric, Quantile, Quantity, Share, Total
+from prompt_operator.core.rules.metrics import Mean, Metric, Quantile, Series, Share, Total
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.statistics import mean_interval, quantile, quantile_interval, wilson
 
@@ -52,19 +52,19 @@ def exact(value: float, samples: float | None = None) -> Outcome:
 
 
 def estimate(
-    metric: str, window: timedelta, reading: Mapping[Need, Measured], *, min_samples: int, confidence: float
+    metric: Metric, window: timedelta, reading: Mapping[Need, Measured], *, min_samples: int, confidence: float
 ) -> Outcome:
     """Compute a metric from the quantities of one version; anything missing, dubious or too little is Unknown."""
     pull = _Pull(window, reading)
     try:
-        match METRICS[metric].formula:
+        match metric.formula:
             case Total(plus, minus):
                 return exact(max(0.0, sum(map(pull.amount, plus)) - sum(map(pull.amount, minus))))
             case Share(events, total, complement):
                 return _share(pull.amount(events), pull.amount(total), complement, min_samples, confidence)
             case Mean(sums, count):
                 added, samples = sum(map(pull.amount, sums)), pull.amount(count)
-                return _too_few(samples, min_samples) or _mean(METRICS[metric], added / samples, samples, confidence)
+                return _too_few(samples, min_samples) or _mean(metric, added / samples, samples, confidence)
             case Quantile(buckets, q):
                 return _quantile(pull.histogram(buckets), q, min_samples, confidence)
     except _Missing as missing:
@@ -84,7 +84,7 @@ class _Pull:
     window: timedelta
     reading: Mapping[Need, Measured]
 
-    def amount(self, quantity: Quantity) -> float:
+    def amount(self, quantity: Series) -> float:
         found = self._found(quantity)
         if not isinstance(found, Amount):
             raise _Missing(Reason.INCONSISTENT)
@@ -92,13 +92,13 @@ class _Pull:
             raise _Missing(Reason.NOT_A_NUMBER)
         return found.value
 
-    def histogram(self, quantity: Quantity) -> Histogram:
+    def histogram(self, quantity: Series) -> Histogram:
         found = self._found(quantity)
         if not isinstance(found, Histogram):
             raise _Missing(Reason.INCONSISTENT)
         return found
 
-    def _found(self, quantity: Quantity) -> Amount | Histogram:
+    def _found(self, quantity: Series) -> Amount | Histogram:
         found = self.reading.get(Need(quantity, self.window))
         if found is None:
             raise _Missing(Reason.NO_DATA)

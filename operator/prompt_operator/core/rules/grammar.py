@@ -10,7 +10,7 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput
 
 from prompt_operator.core.rules.check import check
 from prompt_operator.core.rules.errors import RuleError
-from prompt_operator.core.rules.metrics import ALIASES
+from prompt_operator.core.rules.metrics import ALIASES, METRICS
 from prompt_operator.core.rules.syntax import (
     All,
     Arithmetic,
@@ -27,6 +27,9 @@ from prompt_operator.core.rules.syntax import comparisons as comparisons_of
 from prompt_operator.core.rules.units import Dimension, parse_duration, parse_window, seconds_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prompt_operator.core.rules.metrics import Metric
     from prompt_operator.core.rules.syntax import Comparator, Expression, Operator, Predicate
 
 _GRAMMAR = r"""
@@ -66,8 +69,11 @@ MAX_DEPTH = 16
 MAX_COMPARISONS = 8
 
 
-def parse(text: str) -> Condition:
-    """Parse and check a condition; RuleError says at which column it fails, why, and what to write instead."""
+def parse(text: str, catalogue: Mapping[str, Metric] = METRICS) -> Condition:
+    """Parse and check a condition; RuleError says at which column it fails, why, and what to write instead.
+
+    `catalogue` holds every metric that it may name, by name.
+    """
     if len(text) > MAX_LENGTH:
         raise RuleError(f"the condition has {len(text)} characters, at most {MAX_LENGTH} are allowed", MAX_LENGTH + 1)
     if not text.strip():
@@ -77,7 +83,7 @@ def parse(text: str) -> Condition:
     except UnexpectedInput as error:
         raise _syntax_error(error, text) from None
     _limit(condition.predicate)
-    check(condition.predicate)
+    check(condition.predicate, catalogue)
     if len(to_text(condition)) > MAX_LENGTH:
         raise RuleError(
             f"the condition is longer than {MAX_LENGTH} characters when written out: split it into rules", 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from prompt_operator.core.rules.metrics import METRICS, Quantile
+from prompt_operator.core.rules.metrics import Quantile
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.syntax import predicate_text
 from prompt_operator.core.rules.units import format_window
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
+    from prompt_operator.core.rules.metrics import Metric
     from prompt_operator.core.rules.syntax import Comparator, Comparison
 
 
@@ -31,7 +32,7 @@ class Verdict(StrEnum):
 class Finding:
     """One metric of one comparison: what was measured, and what it was compared with. Values are in base units."""
 
-    metric: str
+    metric: Metric
     window: timedelta
     verdict: Verdict
     """Of the comparison."""
@@ -52,9 +53,10 @@ class Finding:
     def sentence(self) -> str:
         """Tell it in one line: `error_rate 31.0% (62 of 200 in 1m; at least 22.4% at 99.9% confidence) > 5%`."""
         if self.value is None:
-            return f"{self.metric} unknown: {_CAUSES.get(self.reason, self.reason)} ({self._basis()})"
+            return f"{self.metric.name} unknown: {_CAUSES.get(self.reason, self.reason)} ({self._basis()})"
         return (
-            f"{self.metric} {format_value(self.metric, self.value)} ({self._basis()}{self._surely()}){self._against()}"
+            f"{self.metric.name} {format_value(self.metric, self.value)}"
+            f" ({self._basis()}{self._surely()}){self._against()}"
         )
 
     def _basis(self) -> str:
@@ -68,7 +70,7 @@ class Finding:
         if self.bound is None or self.bound == self.value or self.comparator is None:
             return ""
         # The bounds of a quantile are bucket bounds, which it passes strictly.
-        sides = ("over", "under") if isinstance(METRICS[self.metric].formula, Quantile) else ("at least", "at most")
+        sides = ("over", "under") if isinstance(self.metric.formula, Quantile) else ("at least", "at most")
         side = sides[0] if self.comparator.startswith(">") else sides[1]
         return f"; {side} {format_value(self.metric, self.bound)} at {self.confidence * 100:.4g}% confidence"
 

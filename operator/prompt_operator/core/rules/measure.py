@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from prompt_operator.core.rules.metrics import METRICS, Quantity, quantities
+from prompt_operator.core.rules.metrics import Quantity, Series, quantities
 from prompt_operator.core.rules.syntax import comparisons, metric_refs
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ class Identity(NamedTuple):
 
 
 class Need(NamedTuple):
-    """One quantity over one window: shared by all rules and prompts that ask for it."""
+    """One quantity or custom series over one window: shared by all rules and prompts that ask for it."""
 
-    quantity: Quantity
+    quantity: Series
     window: timedelta
 
 
@@ -69,7 +69,9 @@ Measured: TypeAlias = Amount | Histogram | Unusable
 def needs(rule: Rule) -> frozenset[Need]:
     """Return what has to be pulled to judge a rule."""
     refs = [ref for comparison in comparisons(rule.condition.predicate) for ref in metric_refs(comparison)]
-    found = {Need(quantity, ref.window or rule.window) for ref in refs for quantity in quantities(METRICS[ref.name])}
+    found = {
+        Need(quantity, ref.window or rule.window) for ref in refs for quantity in quantities(rule.metrics[ref.name])
+    }
     # Whether absent errors are none at all can only be told from the requests.
     witnesses = {Need(Quantity.REQUESTS, need.window) for need in found if need.quantity is Quantity.ERRORS}
     return frozenset(found | witnesses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from prompt_operator.core.rules.units import Dimension
 
@@ -31,20 +32,32 @@ class Quantity(StrEnum):
 Q = Quantity
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class CustomSeries:
+    """What one query of a policy's own metric gives: the policy's namespace, and the query as it is written there."""
+
+    namespace: str
+    template: str
+
+
+Series: TypeAlias = Quantity | CustomSeries
+"""What a metric may be computed from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Total:
     """A count or sum, exact: the sum of `plus` less the sum of `minus`."""
 
-    plus: tuple[Quantity, ...]
-    minus: tuple[Quantity, ...] = ()
+    plus: tuple[Series, ...]
+    minus: tuple[Series, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
     """`events` of `total`, or their complement: a binomial proportion."""
 
-    events: Quantity
-    total: Quantity
+    events: Series
+    total: Series
     complement: bool = False
 
 
@@ -52,8 +65,8 @@ class Share:
 class Mean:
     """The sum of `sums` divided by `count`."""
 
-    sums: tuple[Quantity, ...]
-    count: Quantity
+    sums: tuple[Series, ...]
+    count: Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +126,8 @@ ALIASES = {"calibration_drift": "avg_calibration_delta"}
 """Other names that mean the same; the normal form has the name on the right."""
 
 
-def quantities(metric: Metric) -> tuple[Quantity, ...]:
-    """Return the quantities a metric is computed from."""
+def quantities(metric: Metric) -> tuple[Series, ...]:
+    """Return what a metric is computed from."""
     match metric.formula:
         case Total(plus, minus):
             return plus + minus

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prompt_operator.core.rules.errors import RuleError, did_you_mean
 from prompt_operator.core.rules.grammar import parse
-from prompt_operator.core.rules.syntax import to_text
+from prompt_operator.core.rules.metrics import METRICS, Metric
+from prompt_operator.core.rules.syntax import comparisons, metric_refs, to_text
 from prompt_operator.core.rules.units import format_duration, parse_duration, parse_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from prompt_operator.core.rules.syntax import Condition
 
@@ -48,12 +49,14 @@ class Confidence(StrEnum):
 class Rule:
     """A rule that compiled.
 
-    `window` is for metrics without their own; `hold` is how long the condition must stay true before the rule fires;
-    `keep_firing_for` how long it must stay false before a firing rule is resolved.
+    `metrics` holds the metrics that the condition names, by name; `window` is for metrics without their own; `hold` is
+    how long the condition must stay true before the rule fires; `keep_firing_for` how long it must stay false before a
+    firing rule is resolved.
     """
 
     name: str
     condition: Condition
+    metrics: Mapping[str, Metric] = field(hash=False)
     window: timedelta
     hold: timedelta = NO_TIME
     severity: Severity = Severity.WARNING
@@ -77,12 +80,18 @@ def compile_rule(
     actions: Iterable[str] | None = None,
     confidence: str | None = None,
     keep_firing_for: str | None = None,
+    catalogue: Mapping[str, Metric] = METRICS,
 ) -> Rule:
-    """Compile a rule as it is written; RuleError for anything that cannot be used. None means the default."""
-    parsed = parse(condition)
+    """Compile a rule as it is written; RuleError for anything that cannot be used. None means the default.
+
+    `catalogue` holds every metric that the condition may name.
+    """
+    parsed = parse(condition, catalogue)
+    named = {ref.name for comparison in comparisons(parsed.predicate) for ref in metric_refs(comparison)}
     return Rule(
         name=name,
         condition=parsed,
+        metrics={name: catalogue[name] for name in sorted(named)},
         window=parse_window(window or DEFAULT_WINDOW),
         hold=_hold(parsed.hold, for_),
         severity=_member(Severity, severity, Severity.WARNING),
@@ -92,12 +101,11 @@ def compile_rule(
     )
 
 
-def compile_spec(spec: Any) -> Rule:
+def compile_spec(spec: Any, catalogue: Mapping[str, Metric] = METRICS) -> Rule:
     """Compile an API rule: an object with the parameters of `compile_rule` as attributes; missing ones are None."""
-    fields = ("window", "for_", "severity", "actions", "confidence", "keep_firing_for")
-    return compile_rule(
-        str(spec.name), str(spec.condition or ""), **{field: getattr(spec, field, None) for field in fields}
-    )
+    names = ("window", "for_", "severity", "actions", "confidence", "keep_firing_for")
+    given = {name: getattr(spec, name, None) for name in names}
+    return compile_rule(str(spec.name), str(spec.condition or ""), catalogue=catalogue, **given)
 
 
 def _hold(of_condition: timedelta | None, of_rule: str | None) -> timedelta:

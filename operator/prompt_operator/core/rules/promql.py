@@ -51,12 +51,16 @@ Answer: TypeAlias = "dict[Identity, Measured] | Unusable"
 
 def queries(profile: Profile, needs: Iterable[Need], namespaces: Sequence[str] | None) -> tuple[Query, ...]:
     """Return one query per need that the profile measures, restricted to namespaces (None: all), in a fixed order."""
-    measured = sorted(need for need in set(needs) if need.quantity in profile.quantities)
-    return tuple(_query(profile, need, namespaces) for need in measured)
+    sources = {need: source for need in set(needs) if (source := _source(profile, need)) is not None}
+    return tuple(_query(profile, need, sources[need], namespaces) for need in sorted(sources))
 
 
-def _query(profile: Profile, need: Need, namespaces: Sequence[str] | None) -> Query:
-    source, identity = profile.quantities[need.quantity], profile.identity
+def _source(profile: Profile, need: Need) -> Source | None:
+    return profile.quantities.get(need.quantity) if isinstance(need.quantity, Quantity) else None
+
+
+def _query(profile: Profile, need: Need, source: Source, namespaces: Sequence[str] | None) -> Query:
+    identity = profile.identity
     matchers = [_of_namespaces(identity.namespace, namespaces)]
     matchers += [f'{_name(label)}!=""' for label in (identity.prompt, identity.version)]
     matchers += map(_matcher, source.where)
@@ -182,7 +186,7 @@ def reading(profile: Profile, identity: Identity, answers: Mapping[Need, Answer]
     """
     result = {need: found for need, answer in answers.items() if (found := _of(answer, identity)) is not None}
     for need in answers:
-        source = profile.quantities.get(need.quantity)
+        source = _source(profile, need)
         if need not in result and source is not None and _is_zero(source, need, result):
             result[need] = Amount(0.0)
     return result
@@ -198,4 +202,4 @@ def _is_zero(source: Source, need: Need, found: Mapping[Need, Measured]) -> bool
 
 def unmeasured(profile: Profile, needs: Iterable[Need]) -> frozenset[Need]:
     """Return the needs that a profile cannot serve: rules with one of them stay unknown, which is worth saying."""
-    return frozenset(need for need in needs if need.quantity not in profile.quantities)
+    return frozenset(need for need in needs if isinstance(need.quantity, Quantity) and _source(profile, need) is None)

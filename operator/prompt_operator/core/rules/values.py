@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 from math import isfinite
+from typing import TYPE_CHECKING
 
-from prompt_operator.core.rules.metrics import METRICS
 from prompt_operator.core.rules.units import Dimension, plain
+
+if TYPE_CHECKING:
+    from prompt_operator.core.rules.metrics import Metric
 
 _MILLISECONDS_BELOW = 1.0
 
@@ -16,12 +19,11 @@ def decimal_of(value: float) -> Decimal:
     return Decimal(repr(value))
 
 
-def format_value(metric: str, value: float) -> str:
+def format_value(metric: Metric, value: float) -> str:
     """Print a value of a metric with its unit: `31.0%`, `12.4s`, `640ms`, `200`, `$0.0123`; others as bare numbers."""
     if not isfinite(value):
         return {float("inf"): "infinite", float("-inf"): "-infinite"}.get(value, "not a number")
-    known = METRICS.get(metric)
-    return _FORMATS.get(known.dimension if known else Dimension.NUMBER, _number)(value)
+    return _FORMATS[metric.dimension](value)
 
 
 def _number(value: float) -> str:
@@ -53,6 +55,7 @@ def count_text(value: float) -> str:
 
 
 _FORMATS = {
+    Dimension.NUMBER: _number,
     Dimension.RATIO: _share,
     Dimension.TIME: _time,
     Dimension.COST: _cost,
@@ -62,11 +65,10 @@ _FORMATS = {
 }
 
 
-def format_threshold(metric: str, value: float) -> str:
+def format_threshold(metric: Metric, value: float) -> str:
     """Print a threshold as it was written rather than rounded like a measurement: `5%`, `2.5%`, `10s`."""
-    known = METRICS.get(metric)
-    if known and known.dimension is Dimension.RATIO:
+    if metric.dimension is Dimension.RATIO:
         return f"{plain(Decimal(f'{value * 100:.4f}'))}%"
-    if known and known.dimension is Dimension.TIME:
+    if metric.dimension is Dimension.TIME:
         return format_value(metric, value)
     return plain(Decimal(f"{value:.6f}"))

@@ -84,7 +84,8 @@ class _Bench:
 
     def metric(self, ref: MetricRef) -> Outcome:
         window = ref.window or self.rule.window
-        return estimate(ref.name, window, self.reading, min_samples=self.min_samples, confidence=self.confidence)
+        metric = self.rule.metrics[ref.name]
+        return estimate(metric, window, self.reading, min_samples=self.min_samples, confidence=self.confidence)
 
     def baseline(self, metric: str) -> Outcome:
         """Return the baseline; zero, like a missing one, says nothing about what is normal."""
@@ -92,12 +93,12 @@ class _Bench:
         return exact(value) if value is not None and isfinite(value) and value > 0 else Unknown(Reason.NO_BASELINE)
 
     def finding(self, case: _Case, ref: MetricRef, one: Outcome) -> Finding:
-        window = ref.window or self.rule.window
+        metric, window = self.rule.metrics[ref.name], ref.window or self.rule.window
         if isinstance(one, Unknown):
-            return Finding(ref.name, window, case.verdict, one.reason, self.confidence, case.node, samples=one.samples)
+            return Finding(metric, window, case.verdict, one.reason, self.confidence, case.node, samples=one.samples)
         comparator, threshold = case.against(ref)
         return Finding(
-            metric=ref.name,
+            metric=metric,
             window=window,
             verdict=case.verdict,
             reason=case.because,
