@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import isfinite, isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ def judge(
     *,
     min_samples: int,
     confidence: float,
+    told: bool = True,
 ) -> Judgement:
     """Judge a rule's condition (not its hold) on what was measured of one prompt version.
 
@@ -47,11 +49,13 @@ def judge(
         baseline: Metric name -> value in base units; a metric that is absent has none.
         min_samples: Shares, means and quantiles of fewer samples are unknown. Counts have no minimum.
         confidence: Of the two-sided intervals, such as 0.95 for a notice and 0.999 for a rollback.
+        told: Whether the findings are wanted. Without them the verdict and its reason are the same, for half the time:
+            of many thousand rules hardly any has something to tell.
 
     True needs the whole interval beyond the threshold, so the same reading can be true at 0.95 and false
     (NotConfident) at 0.999. Equality has no "beyond" and is judged on the measured value itself.
     """
-    return _Bench(rule, reading, baseline, min_samples, confidence).predicate(rule.condition.predicate)
+    return _Bench(rule, reading, baseline, min_samples, confidence, told).predicate(rule.condition.predicate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class _Bench:
     baselines: Mapping[str, float]
     min_samples: int
     confidence: float
+    told: bool
 
     def predicate(self, node: Predicate) -> Judgement:
         match node:
@@ -74,13 +79,27 @@ class _Bench:
                 return some_of([self.predicate(term) for term in terms])
 
     def comparison(self, node: Comparison) -> Judgement:
-        measured = {ref: self.metric(ref) for ref in metric_refs(node)}
-        baseline = self.baseline(next(iter(measured)).name)
-        left = _evaluate(node.left, measured, baseline)
-        right = _evaluate(node.right, measured, baseline)
+        left, right = self.value(node.left, node), self.value(node.right, node)
         verdict, because = _compare(node.comparator, left, right)
+        if not self.told:
+            return _untold(verdict, because)
         case = _Case(node, left, right, verdict, because)
-        return Judgement(verdict, because, tuple(self.finding(case, ref, one) for ref, one in measured.items()))
+        refs = dict.fromkeys(metric_refs(node))
+        return Judgement(verdict, because, tuple(self.finding(case, ref, self.metric(ref)) for ref in refs))
+
+    def value(self, expression: Expression, node: Comparison) -> Outcome:
+        match expression:
+            case MetricRef():
+                return self.metric(expression)
+            case Number(value):
+                return exact(value)
+            case Baseline():
+                return self.baseline(next(metric_refs(node)).name)
+            case Arithmetic(operator, left, right):
+                a, b = self.value(left, node), self.value(right, node)
+                if isinstance(a, Unknown) or isinstance(b, Unknown):
+                    return a if isinstance(a, Unknown) else b
+                return _combine(operator, a, b)
 
     def metric(self, ref: MetricRef) -> Outcome:
         window = ref.window or self.rule.window
@@ -141,19 +160,9 @@ def _nearest(comparator: Comparator | None, one: Estimate) -> float | None:
     return bound if isfinite(bound) else None
 
 
-def _evaluate(node: Expression, measured: Mapping[MetricRef, Outcome], baseline: Outcome) -> Outcome:
-    match node:
-        case Number(value):
-            return exact(value)
-        case MetricRef():
-            return measured[node]
-        case Baseline():
-            return baseline
-        case Arithmetic(operator, left, right):
-            a, b = _evaluate(left, measured, baseline), _evaluate(right, measured, baseline)
-            if isinstance(a, Unknown) or isinstance(b, Unknown):
-                return a if isinstance(a, Unknown) else b
-            return _combine(operator, a, b)
+@cache
+def _untold(verdict: Verdict, because: Reason) -> Judgement:
+    return Judgement(verdict, because)
 
 
 def _combine(operator: Operator, a: Estimate, b: Estimate) -> Outcome:
