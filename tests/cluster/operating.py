@@ -61,6 +61,8 @@ class ScriptedMetrics:
     """(prompt, version) -> (requests, errors)."""
     failing: str = ""
     """When set, every query fails with this message."""
+    recorded: bool = True
+    """Recording rules are evaluated: long windows are recorded as a whole, and hold nothing."""
     queries: list[str] = field(default_factory=list)
     namespace: str = ""
 
@@ -69,6 +71,8 @@ class ScriptedMetrics:
         self.queries.append(promql)
         if self.failing:
             raise Unavailable(self.failing)
+        if "evaluations" in promql:
+            return [Sample({}, 2016.0)] if self.recorded else []
         if "llm_prompt_requests_total" not in promql:
             return ()
         which = 1 if 'outcome="error"' in promql else 0

@@ -327,3 +327,24 @@ def test_one_line_tells_of_an_outage_and_one_of_its_end(caplog: pytest.LogCaptur
             bench.metrics.down = down
             bench.tick(minutes=3)
     assert [("failed" in line, DEFAULT_SOURCE in line) for line in caplog.messages] == [(True, True), (False, True)]
+
+
+def test_missing_recording_rules_are_no_failure_of_prometheus() -> None:
+    """A server that answers is not said to fail, and the rules of long windows say what is missing."""
+    bench = Bench()
+    bench.metrics.recorded = False
+    bench.watch()
+    bench.tick(minutes=3)
+    assert bench.rules.failing_since is None
+    assert "recording rules missing" in bench.reading("negative-feedback").alert.message
+
+
+def test_a_prompt_without_traffic_stays_cheap_without_recording_rules() -> None:
+    """What every prompt is told of the recording does not make it one that has to be judged each tick."""
+    bench = Bench()
+    bench.metrics.recorded = False
+    bench.watch("9.9.9")
+    bench.tick(minutes=3)
+    before = bench.reading().at
+    bench.tick(seconds=15)
+    assert bench.reading().at == before

@@ -19,7 +19,7 @@ from prompt_operator.core.rules.judgement import Judgement, Verdict
 from prompt_operator.core.rules.measure import Amount, Identity, Measured, Need, Unusable, needs
 from prompt_operator.core.rules.metrics import Quantity
 from prompt_operator.core.rules.model import Action, Rule
-from prompt_operator.core.rules.reasons import Reason
+from prompt_operator.core.rules.reasons import GAPS, Reason
 from prompt_operator.core.rules.verdict import judge
 from prompt_operator.ports import DEFAULT_SOURCE, GiveUp, Retry
 
@@ -181,7 +181,7 @@ class RuleClock:
         """Keep since when each source fails, with one line in the log at its beginning and one at its end."""
         for source in self._sources:
             given = [each for asked, found in answers.items() if asked.source == source for each in found.values()]
-            failed = [answer for answer in given if isinstance(answer, Unusable)]
+            failed = [answer for answer in given if isinstance(answer, Unusable) and answer.reason not in GAPS]
             if failed and source not in self.failing:
                 self.failing[source] = at
                 _log.warning(
@@ -198,7 +198,8 @@ class RuleClock:
         profile = self._profiles.get(watched.policy.profile)
         identity = Identity(name.namespace, name.name, watched.version)
         measured = promql.reading(profile, identity, answers) if profile is not None else {}
-        if not measured and watched.quiet_until is not None and now < watched.quiet_until:
+        silent = not any(map(_is_heard, measured.values()))
+        if silent and watched.quiet_until is not None and now < watched.quiet_until:
             return  # most prompts of a large cluster have no traffic: they cost next to nothing
         wake = self._see_traffic(watched, measured)
         for rule in watched.policy.rules:
@@ -206,7 +207,7 @@ class RuleClock:
             after = _reading(rule, before, watched, measured, now)
             watched.readings[rule.name] = after
             wake |= self._is_news(watched, after, now)
-        watched.quiet_until = None if measured else _quiet_until(watched, now)
+        watched.quiet_until = _quiet_until(watched, now) if silent else None
         if wake:
             self._wake(name)
 
@@ -270,6 +271,11 @@ def _reading(
 
 def _judgement(rule: Rule, measured: Mapping[Need, Measured], watched: Watched, confidence: float) -> Judgement:
     return judge(rule, measured, watched.baseline, min_samples=watched.policy.min_samples, confidence=confidence)
+
+
+def _is_heard(found: Measured) -> bool:
+    """Tell whether this is more than the news that nobody recorded it, which every version hears."""
+    return not (isinstance(found, Unusable) and found.reason in GAPS)
 
 
 def _quiet_until(watched: Watched, now: datetime) -> datetime | None:

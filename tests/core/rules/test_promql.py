@@ -57,11 +57,11 @@ def only_query(need: Need, namespaces: list[str] | None = None, profile: Profile
             ),
         ),
         (
-            Need(Quantity.ERRORS, timedelta(days=1)),
+            Need(Quantity.ERRORS, timedelta(hours=1)),
             ["shop"],
             (
                 "sum by (prompt_namespace, prompt, version) (increase("
-                'llm_prompt_requests_total{prompt_namespace="shop",prompt!="",version!="",outcome="error"}[24h]))'
+                'llm_prompt_requests_total{prompt_namespace="shop",prompt!="",version!="",outcome="error"}[1h]))'
             ),
         ),
         (

@@ -91,6 +91,8 @@ _CAUSES = {
     Reason.DUPLICATE_SERIES: "two series for the same version",
     Reason.INCONSISTENT: "the series contradict each other",
     Reason.QUERY_FAILED: "the query failed",
+    Reason.NOT_RECORDED: "recording rules missing",
+    Reason.RECORDED_IN_PART: "not recorded for long enough",
 }
 
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Measured, Need, Unusable
 from prompt_operator.core.rules.metrics import Quantity
 from prompt_operator.core.rules.reasons import Reason
+from prompt_operator.core.rules.recording import ENOUGH, RECORDED_FROM, expected, increases, recorded
 from prompt_operator.core.rules.units import format_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import timedelta
 
-    from prompt_operator.core.rules.profile import IdentityLabels, Matcher, Profile, Source
+    from prompt_operator.core.rules.profile import IdentityLabels, Profile, Source
 
 
 class Element(Protocol):
@@ -43,6 +45,8 @@ class Query:
     need: Need
     identity: IdentityLabels
     scale: float
+    recorded: bool = False
+    """It reads recorded series, and its answer says how often they were written."""
 
 
 Answer: TypeAlias = "dict[Identity, Measured] | Unusable"
@@ -60,61 +64,11 @@ def _source(profile: Profile, need: Need) -> Source | None:
 
 
 def _query(profile: Profile, need: Need, source: Source, namespaces: Sequence[str] | None) -> Query:
-    identity = profile.identity
-    matchers = [_of_namespaces(identity.namespace, namespaces)]
-    matchers += [f'{_name(label)}!=""' for label in (identity.prompt, identity.version)]
-    matchers += map(_matcher, source.where)
-    labels = [identity.namespace, identity.prompt, identity.version, *(["le"] if source.histogram else [])]
-    grouped = ", ".join(map(_name, labels))
-    selector = _selector(source.metric, matchers)
-    promql = f"sum by ({grouped}) (increase({selector}[{format_window(need.window)}]))"
-    return Query(promql, need, identity, source.scale)
-
-
-def _selector(metric: str, matchers: list[str]) -> str:
-    """UTF-8 names stand quoted inside the braces."""
-    if _is_plain(metric, also=":"):
-        return f"{metric}{{{','.join(matchers)}}}"
-    return f"{{{','.join([_quoted(metric), *matchers])}}}"
-
-
-def _of_namespaces(label: str, namespaces: Sequence[str] | None) -> str:
-    if namespaces is None:
-        return f'{_name(label)}!=""'
-    if len(namespaces) == 1:
-        return f"{_name(label)}={_quoted(namespaces[0])}"
-    return f"{_name(label)}=~{_quoted('|'.join(map(_literal, sorted(namespaces))))}"
-
-
-def _matcher(matcher: Matcher) -> str:
-    if matcher.is_ is not None:
-        return f"{_name(matcher.label)}={_quoted(matcher.is_)}"
-    if matcher.is_not is not None:
-        return f"{_name(matcher.label)}!={_quoted(matcher.is_not)}"
-    return f"{_name(matcher.label)}=~{_quoted(matcher.matches or '')}"
-
-
-_RE2_SPECIAL = frozenset("\\.+*?()|[]{}^$")
-
-
-def _literal(text: str) -> str:
-    """Write text so that RE2 matches exactly it."""
-    return "".join(f"\\{character}" if character in _RE2_SPECIAL else character for character in text)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
-
-
-def _name(label: str) -> str:
-    return label if _is_plain(label) else _quoted(label)
-
-
-def _is_plain(name: str, also: str = "") -> bool:
-    """Say whether a name needs no quotes: ASCII letters, digits, _ (in metrics also :), not starting with a digit."""
-    allowed = all(character.isascii() and (character.isalnum() or character in f"_{also}") for character in name)
-    return allowed and not name[:1].isdigit()
+    if need.window >= RECORDED_FROM:
+        promql = recorded(profile, source, str(need.quantity), namespaces, need.window)
+        return Query(promql, need, profile.identity, source.scale, recorded=True)
+    promql = increases(profile, source, namespaces, f"[{format_window(need.window)}]")
+    return Query(promql, need, profile.identity, source.scale)
 
 
 def absorb(query: Query, samples: Iterable[Element]) -> Answer:
@@ -122,8 +76,12 @@ def absorb(query: Query, samples: Iterable[Element]) -> Answer:
 
     NaN, infinite and negative values, and two series for one version, make that version's measurement unusable: no
     value is ever chosen among several. A series without the labels that were asked for makes the whole answer
-    unusable, since then it is not an answer to this query.
+    unusable, since then it is not an answer to this query. So does a recording that does not cover the window.
     """
+    if query.recorded:
+        samples, gap = _covered(query.need.window, samples)
+        if gap is not None:
+            return gap
     found: dict[Identity, dict[str, list[float]]] = {}
     by_bucket = query.need.quantity is Quantity.LATENCY_BUCKETS
     for sample in samples:
@@ -133,6 +91,18 @@ def absorb(query: Query, samples: Iterable[Element]) -> Answer:
         found.setdefault(identity, {}).setdefault(bound, []).append(sample.value)
     read = _histogram if by_bucket else _amount
     return {identity: read(values, query.scale) for identity, values in found.items()}
+
+
+def _covered(window: timedelta, samples: Iterable[Element]) -> tuple[list[Element], Unusable | None]:
+    """Take out how often the series were written, the element without labels; say so where that is not enough."""
+    told = list(samples)
+    runs, wanted = [sample.value for sample in told if not sample.labels], expected(window)
+    versions = [sample for sample in told if sample.labels]
+    if not runs:
+        return versions, Unusable(Reason.NOT_RECORDED, "Prometheus does not evaluate the recording rules")
+    if runs[0] >= wanted * ENOUGH:
+        return versions, None
+    return versions, Unusable(Reason.RECORDED_IN_PART, f"{runs[0]:.0f} of {wanted} evaluations are recorded")
 
 
 def _identity(labels: IdentityLabels, found: Mapping[str, str]) -> Identity | None:

@@ -28,3 +28,11 @@ class Reason(StrEnum):
     """Unknown: the parts contradict each other (more errors than requests, a histogram that is not cumulative)."""
     QUERY_FAILED = "QueryFailed"
     """Unknown: the query failed or its answer was not whole."""
+    NOT_RECORDED = "NotRecorded"
+    """Unknown: the window is read from recorded series, and Prometheus does not evaluate the recording rules."""
+    RECORDED_IN_PART = "RecordedInPart"
+    """Unknown: the window is read from recorded series, and they cover too little of it."""
+
+
+GAPS = frozenset({Reason.NOT_RECORDED, Reason.RECORDED_IN_PART})
+"""Prometheus answered, but nobody recorded the window."""

@@ -1,0 +1,117 @@
+"""Recorded series: what long windows are read from, because 24h of raw samples of all prompts cost minutes of CPU.
+
+Prometheus evaluates the rules written here every 5 minutes and keeps the increases of the last 5 minutes; a window of
+24h is the sum of 288 of them. Counts are recorded, never ratios: an average of ratios gives a quiet night the weight of
+a busy day.
+
+All counters of a profile are one rule, told apart by the label `quantity`. So they fail or succeed together: were the
+requests recorded for twelve hours and the errors for twenty-four, a healthy version would seem to fail twice as often.
+The same rule writes how often it was evaluated, which tells a prompt without traffic from a recording with gaps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from prompt_operator.core.rules.metrics import Quantity
+from prompt_operator.core.rules.selectors import matcher, name, of_namespaces, quoted, selector
+from prompt_operator.core.rules.units import format_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from prompt_operator.core.rules.profile import Profile, Source
+
+INTERVAL = timedelta(minutes=5)
+"""Between two evaluations, and the range of each: they tile the time without a gap and without an overlap."""
+RECORDED_FROM = timedelta(hours=24)
+"""Windows from here on are read from recorded series."""
+ENOUGH = 0.8
+"""Of the evaluations that a window expects; with fewer, what the window holds is unknown."""
+
+COUNTS, BUCKETS = "promptops:counts:increase5m", "promptops:buckets:increase5m"
+EVALUATIONS = "evaluations"
+"""Value of the label `quantity` of the series that counts the evaluations, 1 each."""
+_RANGE = "[5m] offset 1m"
+"""The offset leaves a slow scrape or a remote write a minute to arrive."""
+_FRESH = "15m"
+"""A recording that was not evaluated for so long has ended, however much of the window it covers."""
+
+
+def increases(profile: Profile, source: Source, namespaces: Sequence[str] | None, span: str) -> str:
+    """Return the increase of one quantity by version, and bound of buckets, over a range such as `[5m]`."""
+    identity = profile.identity
+    matchers = [of_namespaces(identity.namespace, namespaces)]
+    matchers += [f'{name(label)}!=""' for label in (identity.prompt, identity.version)]
+    matchers += map(matcher, source.where)
+    return f"sum by ({_grouping(profile, source)}) (increase({selector(source.metric, matchers)}{span}))"
+
+
+def recorded(
+    profile: Profile, source: Source, quantity: str, namespaces: Sequence[str] | None, window: timedelta
+) -> str:
+    """Return the sum over a window of what was recorded of one quantity, and how often it was evaluated.
+
+    The second part is one element without any label. Of several recordings, as of the shards of a Prometheus, it tells
+    the one that was evaluated least.
+    """
+    series, identity, span = _series(source), profile.identity, format_window(window)
+    of_profile = f"profile={quoted(profile.name)}"
+    counted = selector(
+        series, [of_profile, f"quantity={quoted(quantity)}", of_namespaces(identity.namespace, namespaces)]
+    )
+    runs = selector(series, [of_profile, f"quantity={quoted(EVALUATIONS)}"])
+    return (
+        f"sum by ({_grouping(profile, source)}) (sum_over_time({counted}[{span}]))"
+        f" or min(sum_over_time({runs}[{span}]) and count_over_time({runs}[{_FRESH}]))"
+    )
+
+
+def _grouping(profile: Profile, source: Source) -> str:
+    identity = profile.identity
+    labels = [identity.namespace, identity.prompt, identity.version, *(["le"] if source.histogram else [])]
+    return ", ".join(map(name, labels))
+
+
+def _series(source: Source) -> str:
+    return BUCKETS if source.histogram else COUNTS
+
+
+def expected(window: timedelta) -> int:
+    """Return the evaluations within a window when none is missed."""
+    return window // INTERVAL
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingRule:
+    """One rule of a rule group, in the words of Prometheus."""
+
+    record: str
+    expr: str
+    profile: str
+
+    def manifest(self) -> dict[str, Any]:
+        """Return it as it stands in a rule file."""
+        return {"record": self.record, "labels": {"profile": self.profile}, "expr": self.expr}
+
+
+def rule_group(profile: Profile) -> dict[str, Any]:
+    """Return the rule group of a profile as it stands in a rule file: one rule for counters, one for buckets."""
+    rules = [rule.manifest() for rule in _rules(profile)]
+    return {"name": f"promptops-{profile.name}", "interval": "5m", "rules": rules}
+
+
+def _rules(profile: Profile) -> Iterator[RecordingRule]:
+    for series in (COUNTS, BUCKETS):
+        recorded_here = {q: source for q, source in profile.quantities.items() if _series(source) == series}
+        if recorded_here:
+            parts = [
+                _labelled(increases(profile, recorded_here[q], None, _RANGE), q) for q in Quantity if q in recorded_here
+            ]
+            yield RecordingRule(series, "\nor\n".join([*parts, _labelled("vector(1)", EVALUATIONS)]), profile.name)
+
+
+def _labelled(expression: str, quantity: str) -> str:
+    return f'label_replace({expression}, "quantity", {quoted(quantity)}, "", "")'
