@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
 Manifest: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON: `apiVersion`, `kind`, `metadata`, and the rest."""
@@ -121,6 +121,14 @@ DEFAULT_SOURCE = "default"
 
 class Metrics(Protocol):
     """A Prometheus-compatible server."""
+
+    @property
+    def lag(self) -> timedelta:
+        """Return how far behind the present its newest data may be: ask no later than now less this.
+
+        0 for a Prometheus that scrapes by itself; more where samples are written to it from elsewhere.
+        """
+        ...
 
     async def query(self, promql: str, at: datetime) -> Sequence[Sample]:
         """Evaluate an instant query; Unavailable for any failure, timeout, warning, truncation or partial answer."""

@@ -65,6 +65,7 @@ class ScriptedMetrics:
     """Recording rules are evaluated: long windows are recorded as a whole, and hold nothing."""
     queries: list[str] = field(default_factory=list)
     namespace: str = ""
+    lag: timedelta = timedelta()
 
     async def query(self, promql: str, at: datetime) -> Sequence[Sample]:  # noqa: ARG002  the port's shape
         """Answer from `traffic`; anything but requests and errors has no series."""

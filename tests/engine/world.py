@@ -291,6 +291,7 @@ class Metrics:
     recorded: bool = True
     """Recording rules are evaluated: long windows are recorded as a whole, and hold nothing."""
     queries: list[str] = field(default_factory=list)
+    lag: timedelta = timedelta()
 
     async def query(self, promql: str, at: datetime) -> Sequence[Sample]:
         """Answer the two queries about requests; nothing else was measured."""

@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -105,6 +106,7 @@ class PrometheusMetrics:
 
     Args:
         url: Base address, such as `http://prometheus.monitoring:9090`; a path prefix is kept.
+        lag: How far behind the present its newest data may be.
         monotonic: A clock for intervals, in seconds.
         session: Makes the sessions, with the credentials and certificates they need.
         limits: Times and sizes.
@@ -114,11 +116,13 @@ class PrometheusMetrics:
         self,
         url: str,
         *,
+        lag: timedelta = timedelta(),
         monotonic: Callable[[], float] = time.monotonic,
         session: Callable[[], requests.Session] = requests.Session,
         limits: Limits | None = None,
     ) -> None:
         self._url = url.rstrip("/")
+        self._lag = lag
         self._limits = limits or Limits()
         self._session = session
         self._breaker = Breaker(
@@ -129,6 +133,11 @@ class PrometheusMetrics:
         self._own = threading.local()
         self._connections: list[PrometheusConnect] = []
         self._closed = False
+
+    @property
+    def lag(self) -> timedelta:
+        """How far behind the present its newest data may be."""
+        return self._lag
 
     @property
     def connected(self) -> bool:
