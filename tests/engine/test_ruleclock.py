@@ -13,6 +13,7 @@ from tests.core.builders import NAMESPACE, PROMPT, T0, V1, V2, a_policy, after
 from tests.engine.world import NATIVE, Metrics
 
 from prompt_operator.api.promptstatus import RuleStatus
+from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.streak import State
 from prompt_operator.engine.ruleclock import RuleClock
 from prompt_operator.engine.store import Name
@@ -20,11 +21,15 @@ from prompt_operator.ports import DEFAULT_SOURCE
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from prompt_operator.core.facts import RuleReading
     from prompt_operator.core.policy import Effective
+    from prompt_operator.core.rules.metrics import Quantity
+    from prompt_operator.core.rules.profile import Profile, Source
 
+PROFILES = {"native": NATIVE}
 NAME = Name(NAMESPACE, PROMPT)
 OTHER = Name(NAMESPACE, "farewell")
 RULE, LATENCY = "critical-error-rate", "stuck-latency"
@@ -34,12 +39,12 @@ HEALTHY, FAILING, FEW = (1000.0, 0.0), (1000.0, 500.0), (5.0, 5.0)
 class Bench:
     """A rule clock with a clock that is set by hand, and the prompts it woke."""
 
-    def __init__(self, *, metrics: bool = True) -> None:
+    def __init__(self, *, metrics: bool = True, profiles: Mapping[str, Profile] = PROFILES) -> None:
         self.metrics, self.woken = Metrics({V1: HEALTHY, V2: FAILING}), list[Name]()
         self.at = T0
         self.rules = RuleClock(
             {DEFAULT_SOURCE: self.metrics} if metrics else {},
-            {"native": NATIVE},
+            profiles,
             self,
             wake=self.woken.append,
             telemetry=Telemetry(),
@@ -102,6 +107,36 @@ def test_a_rule_of_ones_own_adds_only_its_window() -> None:
     plain.tick(minutes=3)
     more.tick(minutes=3)
     assert len(more.metrics.queries) == len(plain.metrics.queries) + 2
+
+
+def test_what_the_profile_lacks_is_not_measured_rather_than_absent() -> None:
+    """A rule on a quantity without a source stays unknown and names the profile; the other rules are judged."""
+    bench = Bench(profiles={"native": NATIVE.model_copy(update={"quantities": _without_latency(NATIVE.quantities)})})
+    bench.watch()
+    bench.tick(minutes=3)
+    assert bench.reading().streak.firing
+    assert bench.reading(LATENCY).alert.because is Reason.NOT_MEASURED
+    assert bench.reading(LATENCY).alert.message == (
+        "latency_p99 unknown: not measured, profile native has no latency_buckets (in 1m)"
+    )
+    assert not any("duration" in query for query in bench.metrics.queries)
+
+
+def _without_latency(quantities: dict[Quantity, Source]) -> dict[Quantity, Source]:
+    return {name: source for name, source in quantities.items() if not name.startswith("latency")}
+
+
+def test_an_unknown_profile_measures_nothing_until_the_policy_names_a_known_one() -> None:
+    """Every rule says which profile is missing; once a known one is named the next tick judges."""
+    bench, known = Bench(), a_policy()
+    bench.watch(policy=replace(known, profile="own"))
+    bench.tick(minutes=3)
+    assert bench.reading().streak.state is State.UNKNOWN
+    assert bench.reading().alert.message == "error_rate unknown: not measured, there is no metric profile own (in 5m)"
+    assert not bench.metrics.queries
+    bench.watch(policy=known)
+    bench.tick(seconds=15)
+    assert bench.reading().streak.firing
 
 
 def test_nothing_watched_nothing_asked() -> None:

@@ -57,6 +57,8 @@ class Watched:
     traffic: bool = False
     needed: frozenset[Need] = frozenset()
     """What its rules have to be told."""
+    lacking: Mapping[Need, Unusable] = field(default_factory=dict)
+    """What of it nothing can tell, and why."""
     quiet_until: datetime | None = None
     """Without any series nothing can change before: every rule is Unknown and none was firing. None: look each tick."""
 
@@ -93,6 +95,7 @@ class RuleClock:
         self._sources, self._profiles, self._clock = sources, profiles, clock
         self._wake, self._telemetry, self._namespaces = wake, telemetry, namespaces
         self._watched: dict[Name, Watched] = {}
+        self._lacking = lru_cache(maxsize=1024)(self._find_lacking)  # shared by thousands of prompts
         self.failing: dict[str, datetime] = {}
         """Source -> when its queries began to fail; absent while its last answers were whole."""
 
@@ -115,16 +118,26 @@ class RuleClock:
         if known is None or (known.version, known.activated_at) != (version, activated_at):
             now = self._clock.now()
             restored = {rule.name: streak.restore(streak.State(rule.state), rule.since, now) for rule in remembered}
-            self._watched[name] = Watched(
-                version, activated_at, policy, baseline, restored=restored, needed=_needs_of(policy.rules)
-            )
+            self._watched[name] = Watched(version, activated_at, policy, baseline, restored=restored)
+            self._see_needs(self._watched[name])
             return
         known.baseline = baseline
         if known.policy != policy:
             kept = {rule.name for rule in known.policy.rules if rule in policy.rules}
-            known.policy, known.needed, known.quiet_until = policy, _needs_of(policy.rules), None
+            known.policy, known.quiet_until = policy, None
+            self._see_needs(known)
             known.readings = {name: reading for name, reading in known.readings.items() if name in kept}
             known.restored = {name: old for name, old in known.restored.items() if name in kept}
+
+    def _see_needs(self, watched: Watched) -> None:
+        """Note what the rules have to be told, and what of it the profile cannot tell."""
+        watched.needed = _needs_of(watched.policy.rules)
+        watched.lacking = self._lacking(watched.policy.profile, watched.needed)
+
+    def _find_lacking(self, profile: str, needed: frozenset[Need]) -> Mapping[Need, Unusable]:
+        if (known := self._profiles.get(profile)) is not None:
+            return promql.unmeasured(known, needed)
+        return dict.fromkeys(needed, Unusable(Reason.NOT_MEASURED, f"there is no metric profile {profile}"))
 
     def forget(self, name: Name) -> None:
         """Judge this prompt no longer."""
@@ -202,9 +215,10 @@ class RuleClock:
         if silent and watched.quiet_until is not None and now < watched.quiet_until:
             return  # most prompts of a large cluster have no traffic: they cost next to nothing
         wake = self._see_traffic(watched, measured)
+        told = {**measured, **watched.lacking}
         for rule in watched.policy.rules:
             before = watched.readings.get(rule.name)
-            after = _reading(rule, before, watched, measured, now)
+            after = _reading(rule, before, watched, told, now)
             watched.readings[rule.name] = after
             wake |= self._is_news(watched, after, now)
         watched.quiet_until = _quiet_until(watched, now) if silent else None

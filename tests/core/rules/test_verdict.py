@@ -81,6 +81,7 @@ def test_rollback_asks_for_more_than_a_notice() -> None:
         (None, Reason.NO_DATA),
         (Unusable(Reason.DUPLICATE_SERIES), Reason.DUPLICATE_SERIES),
         (Unusable(Reason.QUERY_FAILED), Reason.QUERY_FAILED),
+        (Unusable(Reason.NOT_MEASURED, "profile x has no errors"), Reason.NOT_MEASURED),
     ],
 )
 def test_a_missing_part_is_unknown(missing: Quantity, instead: Measured | None, because: Reason) -> None:

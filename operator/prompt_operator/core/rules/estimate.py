@@ -37,10 +37,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """No value, and why; `samples` where there were some."""
+    """No value, and why; `samples` where there were some, `detail` where there is more to say."""
 
     reason: Reason
     samples: float | None = None
+    detail: str = ""
 
 
 Outcome: TypeAlias = Estimate | Unknown
@@ -68,13 +69,13 @@ def estimate(
             case Quantile(buckets, q):
                 return _quantile(pull.histogram(buckets), q, min_samples, confidence)
     except _Missing as missing:
-        return Unknown(missing.reason)
+        return Unknown(missing.reason, detail=missing.detail)
 
 
 class _Missing(Exception):  # noqa: N818  control flow within this module only
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class _Pull:
         if found is None:
             raise _Missing(Reason.NO_DATA)
         if isinstance(found, Unusable):
-            raise _Missing(found.reason)
+            raise _Missing(found.reason, found.detail)
         return found
 
 

@@ -48,12 +48,15 @@ class Finding:
     events: float | None = None
     bound: float | None = None
     """The end of the confidence interval nearest to the threshold: what the value surely is at least (or at most)."""
+    detail: str = ""
+    """What else is known of why there is no value."""
 
     @property
     def sentence(self) -> str:
         """Tell it in one line: `error_rate 31.0% (62 of 200 in 1m; at least 22.4% at 99.9% confidence) > 5%`."""
         if self.value is None:
-            return f"{self.metric.name} unknown: {_CAUSES.get(self.reason, self.reason)} ({self._basis()})"
+            cause = _CAUSES.get(self.reason, self.reason) + (f", {self.detail}" if self.detail else "")
+            return f"{self.metric.name} unknown: {cause} ({self._basis()})"
         return (
             f"{self.metric.name} {format_value(self.metric, self.value)}"
             f" ({self._basis()}{self._surely()}){self._against()}"
@@ -90,6 +93,7 @@ _CAUSES = {
     Reason.NOT_A_NUMBER: "not a number",
     Reason.DUPLICATE_SERIES: "two series for the same version",
     Reason.INCONSISTENT: "the series contradict each other",
+    Reason.NOT_MEASURED: "not measured",
     Reason.QUERY_FAILED: "the query failed",
     Reason.NOT_RECORDED: "recording rules missing",
     Reason.RECORDED_IN_PART: "not recorded for long enough",

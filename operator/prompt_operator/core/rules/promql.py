@@ -170,6 +170,10 @@ def _is_zero(source: Source, need: Need, found: Mapping[Need, Measured]) -> bool
     return source.absent == "zero" and isinstance(found.get(Need(Quantity.REQUESTS, need.window)), Amount)
 
 
-def unmeasured(profile: Profile, needs: Iterable[Need]) -> frozenset[Need]:
-    """Return the needs that a profile cannot serve: rules with one of them stay unknown, which is worth saying."""
-    return frozenset(need for need in needs if isinstance(need.quantity, Quantity) and _source(profile, need) is None)
+def unmeasured(profile: Profile, needs: Iterable[Need]) -> dict[Need, Unusable]:
+    """Return the needs that a profile cannot serve, as what a rule is told of them: it stays unknown, and says why."""
+    return {
+        need: Unusable(Reason.NOT_MEASURED, f"profile {profile.name} has no {need.quantity.value}")
+        for need in needs
+        if isinstance(need.quantity, Quantity) and _source(profile, need) is None
+    }

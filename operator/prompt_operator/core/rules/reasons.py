@@ -26,6 +26,8 @@ class Reason(StrEnum):
     """Unknown: two answers for the same identity."""
     INCONSISTENT = "Inconsistent"
     """Unknown: the parts contradict each other (more errors than requests, a histogram that is not cumulative)."""
+    NOT_MEASURED = "NotMeasured"
+    """Unknown: the metric profile in force has no source for it, so no series ever will."""
     QUERY_FAILED = "QueryFailed"
     """Unknown: the query failed or its answer was not whole."""
     NOT_RECORDED = "NotRecorded"

@@ -114,7 +114,16 @@ class _Bench:
     def finding(self, case: _Case, ref: MetricRef, one: Outcome) -> Finding:
         metric, window = self.rule.metrics[ref.name], ref.window or self.rule.window
         if isinstance(one, Unknown):
-            return Finding(metric, window, case.verdict, one.reason, self.confidence, case.node, samples=one.samples)
+            return Finding(
+                metric,
+                window,
+                case.verdict,
+                one.reason,
+                self.confidence,
+                case.node,
+                samples=one.samples,
+                detail=one.detail,
+            )
         comparator, threshold = case.against(ref)
         return Finding(
             metric=metric,
