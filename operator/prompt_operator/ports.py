@@ -73,6 +73,11 @@ KINDS = (PROMPT, PROMPT_VERSION, EXPERIMENT, PROMPT_POLICY, PROMPT_ROLLBACK, CON
 class Cluster(Protocol):
     """The API server. Methods raise `Retry`, `Conflict`, `NotFound` or `GiveUp`, never a transport's own error."""
 
+    @property
+    def server_skew(self) -> float | None:
+        """Seconds by which the server's clock is ahead of ours, to about a second; None before the first answer."""
+        ...
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
         """Read one object."""
         ...

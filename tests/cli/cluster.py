@@ -138,6 +138,7 @@ class FakeCluster:
     """What an operator does about a created object."""
     failing: Exception | None = None
     """Raised by every request, when set."""
+    server_skew: float | None = None
 
     @classmethod
     def of(cls, *objects: Manifest, **given: Any) -> FakeCluster:

@@ -142,14 +142,24 @@ class Operated:
     clock: ShiftedClock
     settings: Settings
     running: Running | None = None
+    keeps_time: bool = False
+    """Whether the operator compares its (moved) clock with the API server's, which no test can move."""
     _thread: _Thread | None = None
 
     async def start(self) -> Self:
         """Start the operator and wait until its store is whole."""
         self._thread = _Thread(self.settings, self.metrics, self.clock)
         self.running = await asyncio.wait_for(asyncio.wrap_future(self._thread.started), DEADLINE)
+        if not self.keeps_time:
+            self.set_skew(0.0)
         await self.settle()
         return self
+
+    def set_skew(self, seconds: float) -> None:
+        """Let the operator find the API server's clock ahead of its own by so much."""
+        assert self.running is not None
+        cluster: Any = self.running.engine._cluster
+        cluster._skew, cluster._skew_at = seconds, float("inf")
 
     async def stop(self) -> None:
         """End the operator in order."""

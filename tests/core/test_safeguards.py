@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.core.builders import T0, V1, V2, a_policy, a_reading, after
 
+from prompt_operator.core.correlation import CommonCause, Factor, Tally
 from prompt_operator.core.ledger import Execution, Ledger
 from prompt_operator.core.reasons import Objection
 from prompt_operator.core.safeguards import GUARDS, Case, first_refusal
@@ -50,14 +51,17 @@ OBJECTIONABLE: dict[Objection, dict[str, Any]] = {
     Objection.SUSPENDED: {"suspended": True},
     Objection.AUTO_ROLLBACK_DISABLED: {"auto": "Disabled"},
     Objection.EVIDENCE_STALE: {"judged_at": NOW - timedelta(seconds=61)},
+    Objection.CLOCK_SKEW: {"skew": timedelta(seconds=31)},
     Objection.SETTLING: {"activated_at": NOW - timedelta(seconds=119)},
     Objection.TOO_FEW_SAMPLES: {"judgement": FEW.rollback},
     Objection.NOT_CONFIDENT: {"judgement": NOT_SURE.rollback},
+    Objection.CORRELATED_BREACH: {"common_cause": CommonCause(Factor("provider", "openai"), Tally(3, 9))},
     Objection.NO_TARGET: {"choice": Choice()},
     Objection.TARGET_UNHEALTHY: {"choice": Choice(rejected=(f"{V1} is held",))},
     Objection.ROLLBACK_OF_ROLLBACK: {"overridden": True},
     Objection.COOLING_DOWN: {"ledger": executed(NOW - timedelta(minutes=14))},
     Objection.DAILY_LIMIT_REACHED: {"ledger": executed(*(NOW - timedelta(hours=h) for h in (1, 2, 23)))},
+    Objection.GLOBAL_RATE_LIMITED: {"elsewhere": (NOW - timedelta(seconds=59),) * 10},
     Objection.DRY_RUN: {"auto": "DryRun"},
 }
 EXCLUSIVE = {
@@ -122,7 +126,12 @@ def test_a_version_without_a_known_activation_does_not_settle() -> None:
     ("changed", "expected"),
     [
         pytest.param({"judged_at": NOW - timedelta(seconds=60)}, None, id="evidence just fresh"),
+        pytest.param({"skew": timedelta(seconds=30)}, None, id="ahead by just as much as may be"),
+        pytest.param({"skew": timedelta(seconds=-31)}, Objection.CLOCK_SKEW, id="our clock is ahead"),
         pytest.param({"activated_at": NOW - timedelta(seconds=120)}, None, id="just settled"),
+        pytest.param({"elsewhere": (NOW - timedelta(seconds=59),) * 9}, None, id="nine of ten in a minute"),
+        pytest.param({"elsewhere": (NOW - timedelta(seconds=60),) * 10}, None, id="ten, a minute ago"),
+        pytest.param({"elsewhere": (NOW + timedelta(hours=1),) * 10}, Objection.GLOBAL_RATE_LIMITED, id="in future"),
         pytest.param({"ledger": executed(NOW - timedelta(minutes=15))}, None, id="just cooled down"),
         pytest.param({"ledger": executed(*[NOW - timedelta(hours=24)] * 3)}, None, id="a day ago"),
         pytest.param(
@@ -155,6 +164,12 @@ def test_messages_say_when_and_what_to_do() -> None:
     assert cooling is not None
     assert "2026-11-22T13:59:00Z" in cooling.message
     assert "15m" in cooling.message
+    skewed = first_refusal(a_case(skew=timedelta(minutes=-2)))
+    assert skewed is not None
+    assert "2m ahead of the API server's" in skewed.message
+    common = first_refusal(a_case(**OBJECTIONABLE[Objection.CORRELATED_BREACH]))
+    assert common is not None
+    assert "3 of 9 prompts of provider openai breach at once" in common.message
     limit = first_refusal(a_case(**OBJECTIONABLE[Objection.DAILY_LIMIT_REACHED]))
     assert limit is not None
     assert "acknowledge" in limit.message

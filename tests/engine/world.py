@@ -93,6 +93,7 @@ class Cluster:
     """Do this write, and lose the answer."""
     before_read: Callable[[str, str], Exception | None] = lambda *_: None
     serial: int = 0
+    server_skew: float | None = 0.0
 
     # --- what tests do as users
 

@@ -230,11 +230,21 @@ async def acknowledge(scene: Scene) -> None:
     await sign(scene.operator, record, "acknowledge")
 
 
+def skew(seconds: float) -> Change:
+    """Let the API server's clock be ahead of the operator's by so much."""
+
+    async def change(scene: Scene) -> None:
+        scene.operator.set_skew(seconds)
+
+    return change
+
+
 SUSPENDED = Cause("Suspended", spec(suspend=True), spec(suspend=None))
 DISABLED = Cause(
     "AutoRollbackDisabled", spec(rollback={"auto": "Disabled"}), spec(rollback=None), name="-in-the-prompt"
 )
 STALE = Cause("EvidenceStale", stop_answering, answer_again, passing=True)
+SKEWED = Cause("ClockSkew", skew(-31), skew(-29), passing=True)
 SETTLING = Cause("Settling", safeguards(initialDelay="7d"), safeguards(initialDelay="0s"), passing=True)
 TOO_FEW = Cause("TooFewSamples", traffic(FEW), traffic(BAD), passing=True)
 UNSURE = Cause("NotConfident", traffic(SLIGHT), traffic(BAD), passing=True)
@@ -243,6 +253,13 @@ UNHEALTHY = Cause("TargetUnhealthy", stage("Deprecated"), stage("Staged"))
 AGAIN = Cause("RollbackOfRollback", nothing, desire_what_is_active, restored)
 COOLING = Cause("CoolingDown", nothing, wait, once_more)
 LIMITED = Cause("DailyLimitReached", safeguards(maxPerDay=1, cooldown="0s"), acknowledge, once_more)
+RATED = Cause(
+    "GlobalRateLimited",
+    safeguards(globalRateLimit="1/h", cooldown="0s"),
+    safeguards(globalRateLimit="2/h"),
+    once_more,
+    passing=True,
+)
 DRY_RUN = Cause("DryRun", safeguards(auto="DryRun"), safeguards(auto=None))
 CAUSES = (
     SUSPENDED,
@@ -250,6 +267,7 @@ CAUSES = (
     Cause("AutoRollbackDisabled", safeguards(auto="Disabled"), safeguards(auto=None), name="-in-the-policy"),
     Cause("AutoRollbackDisabled", anew(auto="Disabled"), anew(), name="-in-the-version"),
     STALE,
+    SKEWED,
     SETTLING,
     TOO_FEW,
     UNSURE,
@@ -258,12 +276,14 @@ CAUSES = (
     AGAIN,
     COOLING,
     LIMITED,
+    RATED,
     DRY_RUN,
 )
 PAIRS = (
     (SUSPENDED, DISABLED),
     (DISABLED, STALE),
-    (STALE, SETTLING),
+    (STALE, SKEWED),
+    (SKEWED, SETTLING),
     (SETTLING, TOO_FEW),
     (SETTLING, UNSURE),
     # few samples and too little confidence are two ends of one judgement, no target and an unhealthy one of one choice
@@ -273,6 +293,7 @@ PAIRS = (
     (UNHEALTHY, AGAIN),
     (AGAIN, Cause("CoolingDown", nothing, wait, just_restored)),
     (COOLING, Cause("DailyLimitReached", safeguards(maxPerDay=1), acknowledge, once_more)),
-    (LIMITED, DRY_RUN),
+    (LIMITED, RATED),
+    (RATED, DRY_RUN),
 )
 """Two that object at once; what leads up to the second one serves both, where it is not the usual one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from prompt_operator.api.prompt import Prompt
+    from prompt_operator.core.correlation import Factor, Tally
     from prompt_operator.core.ledger import RollbackRecord
     from prompt_operator.core.policy import Effective
     from prompt_operator.core.projection import ObservedConfigMap
@@ -55,6 +56,18 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What is known beyond one prompt: for the guards that look at the whole cluster."""
+
+    skew: timedelta | None = None
+    """The API server's clock less ours; None when it was not measured."""
+    rollbacks: tuple[datetime, ...] = ()
+    """Instants of the automatic rollbacks of all prompts."""
+    tallies: Mapping[Factor, Tally] = field(default_factory=dict)
+    """How many prompts breach, by what they have in common."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything known about one prompt at one instant."""
 
@@ -82,3 +95,4 @@ class Facts:
     """Field manager that set `spec.version`; the API tells no more about who it was."""
     measured: bool = True
     """There is a Prometheus: what was not judged yet, as after a restart, will be."""
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)

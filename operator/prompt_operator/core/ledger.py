@@ -61,6 +61,11 @@ class RollbackRecord:
         return self.decision == EXECUTED
 
     @property
+    def automatic(self) -> bool:
+        """A rule asked for it."""
+        return self.trigger == AUTOMATIC
+
+    @property
     def is_request(self) -> bool:
         """It is a person's request and not the operator's record."""
         return not self.decision
@@ -119,7 +124,7 @@ def ledger_of(records: Iterable[RollbackRecord], decision: Decision | None) -> L
 
 def _counts(record: RollbackRecord, taken_note: datetime | None) -> bool:
     open_ = not record.acknowledged and (taken_note is None or record.at > taken_note)
-    return open_ and record.trigger == AUTOMATIC
+    return open_ and record.automatic
 
 
 def is_rollback(decision: Decision) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from prompt_operator.api.promptrollback import PromptRollbackStatus
-    from prompt_operator.api.promptstatus import PromptStatus
+    from prompt_operator.api.promptstatus import Decision, PromptStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +104,5 @@ class Plan:
     """When time alone changes the answer; None when only an event can."""
     read_content_of: str = ""
     """Not a plan yet: this version's content (and the ConfigMap's name) must be read, then decide again."""
+    decision: Decision | None = None
+    """The rollback that these effects carry out."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from prompt_operator.api.common import ApiModel
-from prompt_operator.api.policyblocks import EvidencePolicy, MetricsSource, RollbackPolicy, RuleSpec
+from prompt_operator.api.policyblocks import CorrelatedBreach, EvidencePolicy, MetricsSource, RollbackPolicy, RuleSpec
 from prompt_operator.core import duration
 from prompt_operator.core.rules.errors import RuleError
 from prompt_operator.core.rules.model import Rule, compile_spec
@@ -56,12 +56,26 @@ BUILT_IN_RULES = (
     _rule("negative-feedback", "user_feedback_negative_rate > 20%", "24h", "Warning", ("Review",)),
 )
 BUILT_IN_ROLLBACK = RollbackPolicy(
-    auto="Enabled", cooldown="15m", max_per_day=3, recovery_window="15m", initial_delay="2m", global_rate_limit="10/min"
+    auto="Enabled",
+    cooldown="15m",
+    max_per_day=3,
+    recovery_window="15m",
+    initial_delay="2m",
+    global_rate_limit="10/min",
+    correlated_breach=CorrelatedBreach(share="20%", at_least=3),
 )
 BUILT_IN_EVIDENCE = EvidencePolicy(
     min_samples=20, alert_confidence="95%", rollback_confidence="99.9%", unknown_after="10m"
 )
 BUILT_IN_METRICS = MetricsSource(profile="native")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` in any span of `per`."""
+
+    count: int
+    per: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,10 @@ class Effective:
     max_per_day: int
     recovery_window: timedelta
     initial_delay: timedelta
+    global_rate: Rate
+    """Of the automatic rollbacks of all prompts."""
+    correlated_share: float
+    correlated_at_least: int
     min_samples: int
     alert_confidence: float
     rollback_confidence: float
@@ -106,6 +124,10 @@ def _merged(
     safeguards = _overlay(BUILT_IN_ROLLBACK, policy.rollback if policy else None, rollback)
     evidence = _overlay(BUILT_IN_EVIDENCE, policy.evidence if policy else None)
     source = _overlay(BUILT_IN_METRICS, policy.metrics if policy else None, metrics)
+    correlated = _overlay(
+        BUILT_IN_ROLLBACK.correlated_breach or CorrelatedBreach(),
+        *(block.correlated_breach for block in (policy and policy.rollback, rollback) if block),
+    )
     switches = [block.auto for block in (policy and policy.rollback, rollback) if block]
     return Effective(
         mode="Fallback" if "Fallback" in (mode, policy.mode if policy else "") else "Active",
@@ -117,6 +139,9 @@ def _merged(
         max_per_day=safeguards.max_per_day or 0,
         recovery_window=duration.parse(safeguards.recovery_window or ""),
         initial_delay=duration.parse(safeguards.initial_delay or ""),
+        global_rate=_rate(safeguards.global_rate_limit or ""),
+        correlated_share=share(correlated.share or ""),
+        correlated_at_least=correlated.at_least or 1,
         min_samples=evidence.min_samples or 1,
         alert_confidence=share(evidence.alert_confidence or ""),
         rollback_confidence=share(evidence.rollback_confidence or ""),
@@ -129,6 +154,12 @@ def _merged(
 def share(percent: str) -> float:
     """Return the share a percentage of the API means: `99.9%` is 0.999."""
     return round(float(percent.removesuffix("%")) / 100, 9)
+
+
+def _rate(text: str) -> Rate:
+    """Read `10/min`."""
+    count, unit = text.split("/")
+    return Rate(int(count), duration.parse({"min": "1m"}.get(unit, f"1{unit}")))
 
 
 def _overlay(base: M, *blocks: M | None) -> M:

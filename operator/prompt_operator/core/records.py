@@ -25,8 +25,17 @@ if TYPE_CHECKING:
     from prompt_operator.core.facts import Facts, RuleReading
     from prompt_operator.core.ledger import RollbackRecord
 
-PASSING = frozenset({Objection.EVIDENCE_STALE, Objection.SETTLING, Objection.TOO_FEW_SAMPLES, Objection.NOT_CONFIDENT})
-"""Objections that wait for evidence: shown in status, too restless for a record."""
+PASSING = frozenset(
+    {
+        Objection.EVIDENCE_STALE,
+        Objection.CLOCK_SKEW,
+        Objection.SETTLING,
+        Objection.TOO_FEW_SAMPLES,
+        Objection.NOT_CONFIDENT,
+        Objection.GLOBAL_RATE_LIMITED,
+    }
+)
+"""Objections that pass by themselves, as evidence or room comes: shown in status, too restless for a record."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.promptstatus import Decision
+from prompt_operator.core.correlation import common_cause, factors_of
 from prompt_operator.core.evidence import evidence_of
 from prompt_operator.core.ledger import ledger_of
 from prompt_operator.core.reasons import Objection, Reason
@@ -115,6 +116,14 @@ def _case(facts: Facts, stand: Standing, mode: str, reading: RuleReading, choice
         choice=choice,
         overridden=stand.overridden(facts.prompt.spec.version),
         ledger=ledger_of(facts.records, status.decision),
+        skew=facts.elsewhere.skew,
+        common_cause=common_cause(
+            facts.elsewhere.tallies,
+            factors_of(facts.prompt.metadata.namespace, version),
+            share=facts.policy.correlated_share,
+            at_least=facts.policy.correlated_at_least,
+        ),
+        elsewhere=facts.elsewhere.rollbacks,
     )
 
 

@@ -18,12 +18,14 @@ from prompt_operator.core.rules.judgement import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from prompt_operator.core.correlation import CommonCause
     from prompt_operator.core.ledger import Ledger
     from prompt_operator.core.policy import Effective
     from prompt_operator.core.rules.judgement import Judgement
     from prompt_operator.core.target import Choice
 
 DAY = timedelta(hours=24)
+MAX_SKEW = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,12 @@ class Case:
     overridden: bool
     """An override by an earlier rollback is in force."""
     ledger: Ledger
+    skew: timedelta | None = None
+    """The API server's clock less ours; None when it was not measured."""
+    common_cause: CommonCause | None = None
+    """What many failing prompts share, this one among them."""
+    elsewhere: tuple[datetime, ...] = ()
+    """Instants of the automatic rollbacks of all prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,18 @@ def stale(case: Case) -> Refusal | None:
     )
 
 
+def clock_skew(case: Case) -> Refusal | None:
+    """With a wrong clock neither evidence nor spacing can be dated."""
+    if case.skew is None or abs(case.skew) <= MAX_SKEW:
+        return None
+    side = "behind" if case.skew > timedelta() else "ahead of"
+    return Refusal(
+        Objection.CLOCK_SKEW,
+        f"this clock is {spoken(abs(case.skew))} {side} the API server's, more than {spoken(MAX_SKEW)}: "
+        "set the clock of the node",
+    )
+
+
 def settling(case: Case) -> Refusal | None:
     """Right after an activation pods still serve the version before."""
     if case.activated_at is None:
@@ -121,6 +141,18 @@ def not_confident(case: Case) -> Refusal | None:
     if case.judgement.verdict is Verdict.TRUE:
         return None
     return Refusal(Objection.NOT_CONFIDENT, case.judgement.message)
+
+
+def correlated_breach(case: Case) -> Refusal | None:
+    """When many fail at once, the cause is in what they share."""
+    if case.common_cause is None:
+        return None
+    factor, tally = case.common_cause.factor, case.common_cause.tally
+    return Refusal(
+        Objection.CORRELATED_BREACH,
+        f"{tally.breaching} of {tally.comparable} prompts of {factor} breach at once: "
+        f"look at the {factor.kind}; going back to an earlier version would not help",
+    )
 
 
 def no_target(case: Case) -> Refusal | None:
@@ -178,6 +210,19 @@ def daily_limit(case: Case) -> Refusal | None:
     )
 
 
+def global_rate_limited(case: Case) -> Refusal | None:
+    """Rollbacks keep a distance over the whole cluster, too."""
+    rate = case.policy.global_rate
+    count = sum(case.now - rate.per < instant for instant in case.elsewhere)
+    if count < rate.count:
+        return None
+    return Refusal(
+        Objection.GLOBAL_RATE_LIMITED,
+        f"{count} automatic rollbacks of all prompts within {spoken(rate.per)}, the limit is {rate.count}: "
+        "decided again at the next look",
+    )
+
+
 def dry_run(case: Case) -> Refusal | None:
     """Everything speaks for it, but the prompt only rehearses."""
     if case.auto != "DryRun":
@@ -189,13 +234,16 @@ GUARDS: tuple[Callable[[Case], Refusal | None], ...] = (
     suspended,
     disabled,
     stale,
+    clock_skew,
     settling,
     few_samples,
     not_confident,
+    correlated_breach,
     no_target,
     target_unhealthy,
     rollback_of_rollback,
     cooling_down,
     daily_limit,
+    global_rate_limited,
     dry_run,
 )

@@ -14,8 +14,6 @@ PROMPT = (
     "retention",
     "metrics.source",
     "metrics.profile",
-    "rollback.globalRateLimit",
-    "rollback.correlatedBreach",
 )
 PROMPT_VERSION = ("includes",)
 PROMPT_POLICY = (
@@ -29,8 +27,6 @@ PROMPT_POLICY = (
     "budgets",
     "metrics.source",
     "metrics.profile",
-    "rollback.globalRateLimit",
-    "rollback.correlatedBreach",
 )
 _FINE = {"metrics.profile": ("native",)}
 """Values of a listed field that this release does act on."""

@@ -44,6 +44,10 @@ class VersionRecord:
     """Fields this release cannot act on, so that the version cannot be served as written."""
     expectations: tuple[tuple[str, str], ...]
     """Declared baseline by field name."""
+    provider: str
+    """`spec.model.provider`; empty when not given."""
+    model: str
+    """`spec.model.name`; empty when not given."""
     activated_at: str
     """When it last became active, as its status says (RFC 3339); empty when never."""
     seen: tuple[str, ...]
@@ -77,7 +81,7 @@ def record_of(manifest: Mapping[str, Any]) -> VersionRecord:
     """Reduce a PromptVersion's manifest to what decisions need."""
     metadata, spec = manifest["metadata"], manifest["spec"]
     status = manifest.get("status") or {}
-    rollback = spec.get("rollback") or {}
+    rollback, model = spec.get("rollback") or {}, spec.get("model") or {}
     content_hash = _content_hash(spec)
     first_hash = status.get("contentHash", "")
     return VersionRecord(
@@ -97,6 +101,8 @@ def record_of(manifest: Mapping[str, Any]) -> VersionRecord:
         auto_rollback=rollback.get("auto") != "Disabled",
         unsupported=("spec.includes",) if spec.get("includes") else (),
         expectations=tuple(sorted((key, str(value)) for key, value in (spec.get("expectations") or {}).items())),
+        provider=sys.intern(model.get("provider", "")),
+        model=sys.intern(model.get("name", "")),
         activated_at=status.get("activatedAt", ""),
         seen=tuple(sys.intern(part) for part in summary_of(status, "stage")),
         deleting="deletionTimestamp" in metadata,

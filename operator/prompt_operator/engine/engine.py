@@ -17,6 +17,7 @@ from prompt_operator.core.reconcile import effective_mode, reconcile, troubled
 from prompt_operator.engine.apply import Applier
 from prompt_operator.engine.companions import Companions
 from prompt_operator.engine.gather import Surroundings, gather, read_content
+from prompt_operator.engine.neighbours import Neighbours
 from prompt_operator.engine.queue import Queue
 from prompt_operator.engine.ruleclock import RuleClock
 from prompt_operator.engine.store import Key, Name, Store
@@ -98,6 +99,7 @@ class Engine:
         self.rules = RuleClock(
             sources, profiles, clock, wake=self._wake_prompt, telemetry=telemetry, namespaces=namespaces
         )
+        self._neighbours = Neighbours(self.store, self.rules, cluster)
         self._namespaces = namespaces
         telemetry.observe_store({kind: table.__len__ for kind, table in self.store.tables.items()})
         self._failures: dict[Key, int] = {}
@@ -167,7 +169,8 @@ class Engine:
             ) from error
         try:
             facts, plan = await self._decided(facts)
-            await self._applier.apply(facts.prompt, plan.effects)
+            with self._neighbours.counting(name, plan, self._clock.now()):
+                await self._applier.apply(facts.prompt, plan.effects)
         except Terminating as error:
             _log.debug("%s: %s", key, error)
             return None  # the watch tells of the end of each object
@@ -181,7 +184,7 @@ class Engine:
         return self._seconds_until(plan.wake_at)
 
     async def _decided(self, facts: Facts) -> tuple[Facts, Plan]:
-        plan = reconcile(facts, self._clock.now())
+        facts, plan = self._decide(facts)
         asked: set[str] = set()
         while plan.read_content_of:  # a second time when what was read cannot be projected
             if plan.read_content_of in asked:
@@ -189,9 +192,14 @@ class Engine:
                     f"PromptVersion {facts.prompt.metadata.name}-{plan.read_content_of} went away while it was read"
                 )
             asked.add(plan.read_content_of)
-            facts = await read_content(self._cluster, facts, plan.read_content_of)
-            plan = reconcile(facts, self._clock.now())
+            facts, plan = self._decide(await read_content(self._cluster, facts, plan.read_content_of))
         return facts, plan
+
+    def _decide(self, facts: Facts) -> tuple[Facts, Plan]:
+        """Decide on what is known of the other prompts at this very moment."""
+        now = self._clock.now()
+        facts = replace(facts, elsewhere=self._neighbours.of(facts.readings, now))
+        return facts, reconcile(facts, now)
 
     def _done(self, key: Key, name: Name, facts: Facts, plan: Plan) -> None:
         self._failures.pop(key, None)

@@ -24,7 +24,7 @@ from prompt_operator.core.rules.verdict import judge
 from prompt_operator.ports import DEFAULT_SOURCE, GiveUp, Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from prompt_operator.api.promptstatus import RuleStatus
     from prompt_operator.core.policy import Effective
@@ -98,6 +98,8 @@ class RuleClock:
         self._lacking = lru_cache(maxsize=1024)(self._find_lacking)  # shared by thousands of prompts
         self.failing: dict[str, datetime] = {}
         """Source -> when its queries began to fail; absent while its last answers were whole."""
+        self.judged_at: datetime | None = None
+        """Instant of the newest tick."""
 
     @property
     def failing_since(self) -> datetime | None:
@@ -148,9 +150,17 @@ class RuleClock:
         watched = self._watched.get(name)
         return watched.snapshot() if watched is not None else None
 
+    def snapshots(self) -> Iterator[tuple[Name, Readings]]:
+        """Yield what is known of every watched prompt that was judged."""
+        for name, watched in self._watched.items():
+            readings = watched.snapshot()
+            if readings is not None:
+                yield name, readings
+
     async def tick(self) -> None:
         """Query once, judge every watched prompt, wake those that need a decision."""
         began, now = self._clock.monotonic(), self._clock.now()
+        self.judged_at = now
         needed = self._needed()
         found = await asyncio.gather(*(self._ask(*key, wanted, now) for key, wanted in needed.items()))
         answers = dict(zip(needed, found, strict=True))

@@ -20,6 +20,7 @@ from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT, PROMPT_POLICY,
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from prompt_operator.core.ledger import RollbackRecord
     from prompt_operator.core.projection import ObservedConfigMap
@@ -138,6 +139,14 @@ class Store:
     def config_maps_of(self, prompt: Name) -> Iterable[ObservedConfigMap]:
         """Return the ConfigMaps that carry our label for a prompt."""
         return tuple(self._config_maps_of.get(prompt, {}).values())
+
+    def version_of(self, prompt: Name, version: str) -> VersionRecord | None:
+        """Return one PromptVersion of a prompt."""
+        return self._versions_of.get(prompt, {}).get(version)
+
+    def automatic_rollbacks(self) -> tuple[datetime, ...]:
+        """Return when rules rolled back, over all prompts whose records are held."""
+        return tuple(record.at for record in self.rollbacks.values() if record.executed and record.automatic)
 
     def policy_of(self, record: PromptRecord, namespace: str) -> tuple[PromptPolicySpec | None, str]:
         """Return the policy a prompt is under, and the name of one that it asks for and that does not exist."""
