@@ -212,7 +212,7 @@ def a_reading(
     fired = (fired_at or at) if state in {State.FIRING, State.RECOVERING} else None
     known = {"last_true": at} if alert.verdict == "True" else {"last_false": at} if alert.verdict == "False" else {}
     streak = Streak(state, at, beneath=state, active_at=fired, fired_at=fired, **known)
-    return RuleReading(spec, streak, alert, judged(text, measured, confidence=0.999), at)
+    return RuleReading(spec, streak, alert, judged(text, measured, confidence=0.9999), at)
 
 
 def readings(

@@ -36,7 +36,7 @@ def test_the_built_in_policy_is_the_contracts() -> None:
     assert len(policy.rules) == 13
     assert (policy.auto, policy.max_per_day, policy.min_samples, policy.mode) == ("Enabled", 3, 20, "Active")
     assert (policy.cooldown, policy.initial_delay) == (timedelta(minutes=15), timedelta(minutes=2))
-    assert (policy.alert_confidence, policy.rollback_confidence) == (0.95, 0.999)
+    assert (policy.alert_confidence, policy.rollback_confidence) == (0.95, 0.9999)
     assert policy.problems == policy.policy_problems == ()
 
 

@@ -17,7 +17,7 @@ Status:
       Samples:     334
     From Hash:  sha256:cd73e638e993147e77fcc39515e8fe08b33df2e1479c846aa31c2f0ec6732f27
     Id:        support-bot-20261121t082958z-466f36fe
-    Reason:    error_rate 40.0% (134 of 334 in 1m; at least 31.6% at 99.9% confidence) > 5%
+    Reason:    error_rate 40.0% (134 of 334 in 1m; at least 31.6% at 99.99% confidence) > 5%
   History:
     By:  kubectl
 Events:
@@ -45,7 +45,7 @@ def test_what_differs_between_runs_is_masked() -> None:
     assert "    Id:        support-bot-<time>-<id>" in lines
     assert "    From Hash:  sha256:cd73e638…" in lines
     assert "      Samples:     <n>" in lines
-    assert "    Reason:    error_rate <n>% (<n> of <n> in 1m; at least <n>% at 99.9% confidence) > 5%" in lines
+    assert "    Reason:    error_rate <n>% (<n> of <n> in 1m; at least <n>% at 99.99% confidence) > 5%" in lines
     assert lines[-2:] == [
         "  Normal  Activated  <age>  prompt-operator  nothing -> 1.0.0",
         "  Warning  RolledBack  <age>  prompt-operator  1.1.0 -> 1.0.0",

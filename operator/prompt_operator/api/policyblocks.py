@@ -122,7 +122,7 @@ class EvidencePolicy(ApiModel):
     )
     rollback_confidence: Percent | None = Field(
         default=None,
-        description="Confidence of the Wilson bound that must pass the threshold to roll back. Built in: 99.9%.",
+        description="Confidence of the Wilson bound that must pass the threshold to roll back. Built in: 99.99%.",
     )
     unknown_after: Duration | None = Field(
         default=None, description="A rule without a usable value for this long is alerted as unknown. Built in: 10m."

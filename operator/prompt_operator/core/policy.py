@@ -65,7 +65,7 @@ BUILT_IN_ROLLBACK = RollbackPolicy(
     correlated_breach=CorrelatedBreach(share="20%", at_least=3),
 )
 BUILT_IN_EVIDENCE = EvidencePolicy(
-    min_samples=20, alert_confidence="95%", rollback_confidence="99.9%", unknown_after="10m"
+    min_samples=20, alert_confidence="95%", rollback_confidence="99.99%", unknown_after="10m"
 )
 BUILT_IN_METRICS = MetricsSource(profile="native")
 

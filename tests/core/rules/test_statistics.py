@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import inf, sqrt
+from math import ceil, floor, inf, sqrt
 from random import Random
 from statistics import fmean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from prompt_operator.core.rules.statistics import (
     mean_interval,
+    most_by_chance,
     quantile,
     quantile_interval,
     wilson,
@@ -85,21 +87,46 @@ def test_empty_buckets_are_passed_over() -> None:
 histograms = st.lists(st.integers(0, 200), min_size=2, max_size=8).filter(any)
 
 
-@given(histograms, st.sampled_from([0.5, 0.95, 0.99]), st.sampled_from(LEVELS))
-def test_quantile_interval_is_the_wilson_test_of_the_share_beyond_each_bound(
-    counts: list[int], q: float, confidence: float
+@pytest.mark.parametrize("total", [1, 19, 20, 21, 40, 100, 999, 5000, 100_000, 10**9])
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.5, 0.95, 0.99])
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.999, 0.9999])
+def test_most_by_chance_is_the_quantile_of_the_binomial_distribution(
+    total: int, share: float, confidence: float
 ) -> None:
-    """The quantile is surely above a bound exactly where Wilson's interval of the slower share is above 1 - q."""
+    """SciPy gives the same count; for very many samples ours may be one larger, never smaller."""
+    expected = int(binom.isf((1 - confidence) / 2, total, share))
+    large = total * share * (1 - share) > 1e4
+    tie = binom.sf(expected, total, share) == pytest.approx((1 - confidence) / 2)
+    assert expected <= most_by_chance(total, share, confidence) <= expected + (large or tie)
+
+
+@given(histograms, st.sampled_from([0.5, 0.95, 0.99]), st.sampled_from(LEVELS), st.sampled_from([1.0, 20 / 19, 4 / 3]))
+def test_quantile_interval_is_the_exact_test_of_the_share_beyond_each_bound(
+    counts: list[int], q: float, confidence: float, stretch: float
+) -> None:
+    """A bound is surely passed only where chance alone shows so many (so few) with alpha / 2 at most, rounded down."""
     bounds = [*(float(index + 1) for index in range(len(counts) - 1)), inf]
-    buckets = tuple((bound, float(sum(counts[: index + 1]))) for index, bound in enumerate(bounds))
+    buckets = tuple((bound, float(sum(counts[: index + 1])) * stretch) for index, bound in enumerate(bounds))
     total = buckets[-1][1]
     low, high = quantile_interval(buckets, q, confidence)
     for edge, below in ((0.0, 0.0), *buckets[:-1]):
-        share_low, share_high = wilson(total - below, total, confidence)
-        if abs(share_low - (1 - q)) > 1e-9:
-            assert (low > edge) == (share_low > 1 - q)
-        if abs(share_high - (1 - q)) > 1e-9:
-            assert (high <= edge) == (share_high < 1 - q)
+        slower, allowed = total - below, (1 - confidence) / 2 * (1 + 1e-9)
+        if low > edge:
+            assert binom.sf(floor(slower + 1e-6) - 1, ceil(total - 1e-6), 1 - q) <= allowed
+        if high <= edge:
+            assert binom.cdf(ceil(slower - 1e-6), floor(total + 1e-6), 1 - q) <= allowed
+        if stretch == 1.0 and binom.sf(slower - 1, total, 1 - q) < allowed * 0.999:
+            assert low > edge
+        if stretch == 1.0 and binom.cdf(slower, total, 1 - q) < allowed * 0.999:
+            assert high <= edge
+
+
+@pytest.mark.parametrize(("confidence", "needed"), [(0.95, 2), (0.999, 4), (0.9999, 4)])
+def test_slow_requests_that_twenty_need(confidence: float, needed: int) -> None:
+    """With 1 % slow requests two of 20 come once in sixty looks: enough for a notice, not for a rollback."""
+    for slow in range(6):
+        low, _ = quantile_interval(((10.0, 20.0 - slow), (inf, 20.0)), 0.99, confidence)
+        assert (low > 10) == (slow >= needed)
 
 
 def test_the_interval_of_a_mean_of_zeros_and_ones_is_wilsons() -> None:

@@ -75,7 +75,7 @@ class Finding:
         # The bounds of a quantile are bucket bounds, which it passes strictly.
         sides = ("over", "under") if isinstance(self.metric.formula, Quantile) else ("at least", "at most")
         side = sides[0] if self.comparator.startswith(">") else sides[1]
-        return f"; {side} {format_value(self.metric, self.bound)} at {self.confidence * 100:.4g}% confidence"
+        return f"; {side} {format_value(self.metric, self.bound)} at {self.confidence * 100:.6g}% confidence"
 
     def _against(self) -> str:
         if self.verdict is Verdict.UNKNOWN and self.threshold is None:

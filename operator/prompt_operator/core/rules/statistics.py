@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import inf, nextafter, sqrt
+from math import ceil, exp, floor, inf, lgamma, log, nextafter, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -66,21 +66,70 @@ def quantile_interval(buckets: Sequence[tuple[float, float]], q: float, confiden
     """Return bounds of the q-quantile, from the shares of observations beyond each bucket bound.
 
     The quantile is above a bound exactly when more than `1 - q` of all values are. So it is surely above the highest
-    bucket bound beyond which the Wilson interval of that share lies wholly above `1 - q`, and surely below the lowest
-    one beyond which it lies wholly under. Nothing is interpolated: an observation counts as slower than a threshold
-    only if its whole bucket is, so a threshold between two bounds is judged by the upper one (lower one, for `<`).
-    Where nothing is sure the bounds are 0 and infinity. A bound is passed strictly: no value falls exactly on one.
+    bucket bound beyond which so many observations lie as chance shows with probability (1 - confidence) / 2 at most
+    if the share is `1 - q`; and surely below the lowest one beyond which so few lie. Nothing is interpolated: an
+    observation counts as slower than a threshold only if its whole bucket is, so a threshold between two bounds is
+    judged by the upper one (lower one, for `<`). Where nothing is sure the bounds are 0 and infinity. A bound is passed
+    strictly: no value falls exactly on one.
     """
-    total, rare = buckets[-1][1], 1 - q
-    margin = z_score(confidence) * sqrt(total * q * rare)
-    surely_more, surely_less = total * rare + margin, total * rare - margin
+    total = buckets[-1][1]
+    # Extrapolated counts are fractional: each is rounded to the side on which it proves less.
+    most, least = ceil(total - _NOISE), floor(total + _NOISE)
+    surely_more = most_by_chance(most, 1 - q, confidence) + 1
+    surely_less = least - most_by_chance(least, q, confidence) - 1
     low, high, edge, below = 0.0, inf, 0.0, 0.0
     for upper, count in buckets:
         slower = total - below
-        if slower > surely_more:
+        if floor(slower + _NOISE) >= surely_more:
             low = nextafter(edge, inf)
-        elif slower < surely_less:
+        elif ceil(slower - _NOISE) <= surely_less:
             high = nextafter(edge, 0.0)
             break
         edge, below = upper, count
     return low, high
+
+
+_NOISE = 1e-6
+"""By so much a whole count may miss its number after it was added up from fractions."""
+_EXACT_BELOW = 1e4
+"""Variance from which on the expansion is right to one event."""
+
+
+@lru_cache(maxsize=4096)
+def most_by_chance(total: int, share: float, confidence: float) -> int:
+    """Return the smallest count that more events than it have at most the probability (1 - confidence) / 2.
+
+    The exact binomial tail, the test that Clopper and Pearson (1934), Biometrika 26, 404-413, turn into an interval;
+    above a variance of 10,000 the expansion of Cornish and Fisher (1938), Review of the International Statistical
+    Institute 5, 307-320, to its skewness term, rounded up. `0 < share < 1`. A miss of the cache costs about 10 us.
+    """
+    variance = total * share * (1 - share)
+    z, allowed = z_score(confidence), (1 - confidence) / 2
+    guess = total * share + z * sqrt(variance) + (1 - 2 * share) * (z * z - 1) / 6
+    if variance > _EXACT_BELOW:
+        return min(total, ceil(guess))
+    count = min(total, max(0, floor(guess)))
+    beyond = _upper_tail(count + 1, total, share)
+    while count < total and beyond > allowed:
+        count += 1
+        beyond -= _probability(count, total, share)
+    while (wider := beyond + _probability(count, total, share)) <= allowed:
+        count, beyond = count - 1, wider
+    return count
+
+
+def _upper_tail(count: int, total: int, share: float) -> float:
+    """Return the binomial probability of `count` events or more, from the terms that still matter."""
+    term, tail, odds = _probability(count, total, share), 0.0, share / (1 - share)
+    while count <= total and term > tail * 1e-15:
+        tail += term
+        term *= (total - count) / (count + 1) * odds
+        count += 1
+    return tail
+
+
+def _probability(count: int, total: int, share: float) -> float:
+    if count > total:
+        return 0.0
+    ways = lgamma(total + 1) - lgamma(count + 1) - lgamma(total - count + 1)
+    return exp(ways + count * log(share) + (total - count) * log(1 - share))

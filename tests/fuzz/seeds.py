@@ -1,0 +1,39 @@
+"""Inputs to begin with: what the project itself ships, and the words of the language."""
+
+from __future__ import annotations
+
+from prompt_operator.core.policy import BUILT_IN_RULES
+from prompt_operator.core.rules.metrics import ALIASES, METRICS
+from prompt_operator.core.rules.units import SECONDS, WINDOWS
+
+_CONDITIONS = (
+    "error_rate[1h] > 3% and execution_count[1h] > 100",
+    "(latency_p95 > baseline * 2.0 or cost_total >= 5) and tokens_avg / 2 != 7 for 90 minutes",
+    "100 - execution_count * (3 + 4) <= 5",
+)
+
+_PROFILE = """\
+name: n
+description: d
+verified: v
+identity: {namespace: a, prompt: b, version: c}
+quantities:
+  requests: {counter: r}
+  errors: {counter: r, where: [{label: o, is: e}], absent: zero}
+  latency_buckets: {histogram: h, scale: 0.001}
+"""
+
+
+def seeds(target: str) -> list[bytes]:
+    """Return sensible inputs of a target."""
+    if target == "profile":
+        return [_PROFILE.encode()]
+    texts = [*(rule.condition or "" for rule in BUILT_IN_RULES), *_CONDITIONS]
+    fields = "" if target == "condition" else "\n5m\n10 minutes\n1h30m"
+    return [f"{text}{fields}".encode() for text in texts]
+
+
+def words() -> list[str]:
+    """Return the words that a fuzzer would hardly guess."""
+    others = ("and", "or", "for", "baseline", "%", ">=", "==", "quantities", "where")
+    return [*METRICS, *ALIASES, *WINDOWS, *SECONDS, *others]
