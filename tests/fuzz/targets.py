@@ -43,7 +43,8 @@ def rule(data: bytes) -> None:
             "fuzzed", condition_, window=window or None, for_=hold or None, keep_firing_for=keep or None
         )
     except RuleError as error:
-        return _refused(error)
+        _refused(error)
+        return
     assert needs(compiled)
     assert judge(compiled, {}, {}, min_samples=1, confidence=0.9999).message
 
