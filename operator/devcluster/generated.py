@@ -9,14 +9,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from devcluster.paths import REPO
+from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.api import crdgen, reference
+from prompt_operator.core.rules import recording
 from prompt_operator.settings import Settings, flag, variable
 from prompt_operator.telemetry import Telemetry
 
+_WRITTEN = "# Written by ./operator/dev generate from the metric profile; see docs/long-windows.md.\n"
 BEGIN, END = "<!-- generated: ./operator/dev generate -->\n", "<!-- end of the generated part -->\n"
 
 
@@ -25,8 +30,45 @@ def whole_files() -> dict[str, str]:
     crds = crdgen.render()
     copies = {f"helm/prompt-operator/files/crds/{name}": text for name, text in crds.items()}
     return (
-        {f"crds/{name}": text for name, text in crds.items()} | copies | {"docs/reference/api.md": reference.render()}
+        {f"crds/{name}": text for name, text in crds.items()}
+        | copies
+        | recording_rules()
+        | {"docs/reference/api.md": reference.render()}
     )
+
+
+def recording_rules() -> dict[str, str]:
+    """Path in the checkout -> text: the rules of each profile for Prometheus, as a PrometheusRule and for the chart."""
+    files = {}
+    for name, profile in load_profiles().items():
+        groups = {"groups": [recording.rule_group(profile)]}
+        files[f"manifests/recording-rules/{name}.rules.yaml"] = _yaml(groups)
+        files[f"manifests/recording-rules/{name}.prometheusrule.yaml"] = _yaml(
+            _prometheus_rule(name) | {"spec": groups}
+        )
+        files[f"helm/prompt-operator/files/recording-rules/{name}.yaml"] = _yaml(groups)
+    return files
+
+
+def _prometheus_rule(profile: str) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": "prompt-operator"}
+    metadata = {"name": f"prompt-operator-{profile}", "namespace": "prompt-operator", "labels": labels}
+    return {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": metadata}
+
+
+class _Blocks(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, one line of the expression a line."""
+
+
+def _text_node(dumper: _Blocks, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Blocks.add_representer(str, _text_node)
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    return _WRITTEN + yaml.dump(document, Dumper=_Blocks, sort_keys=False, width=1000)
 
 
 def parts() -> dict[str, str]:

@@ -74,8 +74,13 @@ def _control_plane(progress: Progress) -> tuple[ControlPlane, bool]:
 
 
 def _prometheus(targets: Sequence[str], progress: Progress) -> Prometheus:
+    rules = _PROMETHEUS / "rules"
+    rules.mkdir(parents=True, exist_ok=True)
+    for file in (REPO / "manifests" / "recording-rules").glob("*.rules.yaml"):
+        shutil.copy(file, rules / file.name)
     if running := Prometheus.attach(_PROMETHEUS):
         if targets:
             running.set_targets(targets)
+        running.reload()
         return running
     return Prometheus.start(_PROMETHEUS, targets=targets, detached=True, progress=progress)

@@ -117,6 +117,11 @@ class Prometheus:
         """The server's process id."""
         return self.processes.recorded[-1].pid
 
+    def restart(self, flags: Sequence[str] = ()) -> None:
+        """End the server and start it again on the same data, at another port: it takes in blocks that were added."""
+        self.processes.stop()
+        self._boot(flags)
+
     def stop(self) -> None:
         """End the server; its data stays."""
         self.processes.stop()
@@ -142,7 +147,7 @@ class Prometheus:
         return [
             f"--config.file={self.state_dir / 'prometheus.json'}",
             f"--storage.tsdb.path={self.state_dir / 'data'}",
-            "--storage.tsdb.retention.time=1d",
+            "--storage.tsdb.retention.time=15d",  # rules look back 7d
             f"--web.listen-address={LOOPBACK}:{port}",
             "--web.enable-lifecycle",
             # new targets are scraped at once, not with the next five-second tick

@@ -128,6 +128,23 @@ def test_a_service_monitor_where_prometheus_operator_is(template: Template) -> N
     assert monitor in by_name(known)
 
 
+def test_the_recording_rules_are_the_plain_ones_and_only_where_they_are_known(template: Template) -> None:
+    """Without the CRD there is none; with it, the PrometheusRule holds what the plain file holds, and the labels."""
+    assert not [one for one in template() if one["kind"] == "PrometheusRule"]
+    flags = ("--api-versions=monitoring.coreos.com/v1", "--set=metrics.recordingRules.labels.release=stack")
+    (rule,) = [one for one in template(*flags) if one["kind"] == "PrometheusRule"]
+    shipped = REPO / "manifests" / "recording-rules" / "native.rules.yaml"
+    assert rule["spec"] == yaml.safe_load(shipped.read_text("utf-8"))
+    assert rule["metadata"]["labels"]["release"] == "stack"
+
+
+def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    """A mistyped profile is named instead of recording nothing."""
+    flags = ("--api-versions=monitoring.coreos.com/v1", "--set=metrics.recordingRules.profiles={nativ}")
+    said = run_helm(tmp_path, "template", *RELEASE, OFFLINE, *flags, check=False)
+    assert 'there is no profile "nativ"' in said
+
+
 def test_the_settings_file_is_one_the_operator_reads(template: Template, tmp_path: Path) -> None:
     """What the chart writes loads; and the schema knows each setting that is not the chart's own business."""
     flags = ("--set=settings.tick=30s", "--set=settings.metricsAuth=None", "--set=watchNamespaces={team-a}")
