@@ -86,6 +86,11 @@ def judged(policy: Effective) -> tuple[Rule, ...]:
     return tuple(rule for rule in policy.rules if {need.quantity for need in needs(rule)} <= _EXPORTED)
 
 
+def _is_due(window: int, tick: int) -> bool:
+    """Windows of more than 5 minutes are looked at once a minute."""
+    return window <= 300 or tick % PER_MINUTE == 0
+
+
 @dataclass(slots=True)
 class Watched:
     """One rule of one activation; `seen` is the last tick at which the verdict still was the same."""
@@ -154,13 +159,14 @@ class Watch:
                 return
 
     def _tick(self, tick: int, now: datetime) -> None:
-        evidence = {source: self._evidence(*source, tick) for source in self._sources}
+        evidence = {source: self._evidence(*source, tick) for source in self._sources if _is_due(source[1], tick)}
         confidence = self.policy.alert_confidence
-        for watched, source in self._watched:
+        due = [(watched, source) for watched, source in self._watched if source in evidence]
+        for watched, source in due:
             verdict = self.judge(watched.rule, confidence, evidence[source]).verdict
             if watched.take(verdict, now) and Action.ALERT in watched.rule.actions:
                 self.alerts.append(Event(tick / PER_MINUTE, watched.rule.name))
-        for watched, source in self._watched:
+        for watched, source in due:
             if watched.asks and self._may_roll_back(watched.rule, evidence[source], now):
                 self._roll_back(watched.rule, tick, now)
                 return

@@ -146,6 +146,7 @@ REFUSED = {
     "error_rate > 5% && cost_avg > 1": (17, "has no meaning"),
     "__import__('os') > 1": (11, "not expected"),
     "error_rate > 0.00000000000000001": (14, "at most 16 digits"),
+    "latency_avg > 42222222222222 days": (15, "at most 16 digits, also in seconds"),
     "": (1, "is empty"),
     "  \n": (1, "is empty"),
 }

@@ -21,6 +21,7 @@ from prompt_operator.core.rules.syntax import (
     Number,
     Some,
     depth,
+    number_text,
     to_text,
 )
 from prompt_operator.core.rules.syntax import comparisons as comparisons_of
@@ -140,13 +141,13 @@ class _Builder(Transformer[Token, Condition]):
         return Arithmetic(cast("Operator", str(operator)), left, right, _column(operator))
 
     def number(self, number: Token) -> Number:
-        return Number(_finite(Decimal(number), number), column=_column(number))
+        return _literal(Decimal(number), Dimension.NUMBER, number)
 
     def time(self, number: Token, unit: Token) -> Number:
-        return Number(_finite(seconds_of(number, unit, _column(unit)), number), Dimension.TIME, _column(number))
+        return _literal(seconds_of(number, unit, _column(unit)), Dimension.TIME, number)
 
     def percentage(self, number: Token) -> Number:
-        return Number(_finite(Decimal(number) / 100, number), Dimension.RATIO, _column(number))
+        return _literal(Decimal(number) / 100, Dimension.RATIO, number)
 
     def metric(self, name: Token, number: Token | None = None, unit: Token | None = None) -> MetricRef:
         window = None if number is None else parse_window(f"{number}{unit}", _column(number))
@@ -165,11 +166,12 @@ def _joined(kind: type[All | Some], terms: tuple[Predicate, ...]) -> Predicate:
 _MAX_DIGITS = 16
 
 
-def _finite(value: Decimal, token: Token) -> float:
-    """Bound a literal, so that arithmetic on it stays finite and its normal form stays short."""
-    if len(token) > _MAX_DIGITS:
-        raise RuleError(f"a number may have at most {_MAX_DIGITS} digits", _column(token))
-    return float(value)
+def _literal(value: Decimal, dimension: Dimension, token: Token) -> Number:
+    """Bound a literal as it is written and in the normal form, so that it stays finite and reads back."""
+    number = Number(float(value), dimension, _column(token)) if len(token) <= _MAX_DIGITS else None
+    if number is None or len(number_text(number).rstrip("ms%")) > _MAX_DIGITS:
+        raise RuleError(f"a number may have at most {_MAX_DIGITS} digits, also in seconds", _column(token))
+    return number
 
 
 _EXPECTED = {
