@@ -8,15 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.builders import T0, V1, a_policy, a_version, a_version_manifest, after, hash_of
+from tests.core.builders import V1, a_policy, a_version, a_version_manifest, hash_of
 
-from prompt_operator.api.common import Condition
 from prompt_operator.core import duration, versions
-from prompt_operator.core.baseline import baseline_of
-from prompt_operator.core.conditions import Wanted, find, transition
 from prompt_operator.core.policy import BUILT_IN_RULES, share
-from prompt_operator.core.reasons import ConditionType, Reason
-from prompt_operator.core.unimplemented import not_implemented
+from prompt_operator.core.reasons import Reason
 
 LAX = {"name": "critical-error-rate", "condition": "error_rate > 50%", "severity": "Critical"}
 OFF = {"name": "critical-error-rate", "state": "Disabled"}
@@ -185,64 +181,3 @@ def test_content_without_a_canonical_form_is_never_verified() -> None:
     record = versions.record_of(broken)
     assert record.content_hash == ""
     assert record.problem() is Reason.HASH_MISMATCH
-
-
-def test_baselines_are_frozen_values_before_declared_ones() -> None:
-    """Declared latencies are spans, measured ones seconds."""
-    version = a_version(V1, expectations={"latencyP95": "800ms", "tokensAverage": "120", "quality": "8"})
-    assert baseline_of((), version) == {"latency_p95": 0.8, "tokens_avg": 120.0}
-    assert baseline_of((), None) == {}
-
-
-# --- conditions
-
-
-def wanted(
-    status: str = "True", reason: str = "Active", message: str = "1.0.0 is active", *, lively: bool = False
-) -> Any:
-    """Return Ready as it should be."""
-    return [Wanted(ConditionType.READY, status, reason, message, lively)]
-
-
-BEFORE = transition((), wanted(), 1, T0)
-
-
-@pytest.mark.parametrize(
-    ("changed", "moved"),
-    [
-        pytest.param(wanted(), False, id="nothing"),
-        pytest.param(wanted(message="other"), False, id="message"),
-        pytest.param(wanted(reason="Fallback"), False, id="reason"),
-        pytest.param(wanted(status="False", reason="TooLarge"), True, id="status"),
-    ],
-)
-def test_the_time_moves_with_the_status_only(changed: Any, moved: bool) -> None:  # noqa: FBT001  a factor
-    """As Kubernetes defines lastTransitionTime."""
-    (condition,) = transition(BEFORE, changed, 2, after(minutes=1))
-    assert condition.last_transition_time == (after(minutes=1) if moved else T0)
-    assert condition.observed_generation == 2
-    assert condition.message == changed[0].message
-
-
-@pytest.mark.parametrize(
-    ("reason", "message"), [("Active", "5.1% of 200"), ("Fallback", "6.2% of 300")], ids=["same reason", "other reason"]
-)
-def test_a_lively_message_stays_as_long_as_its_reason(reason: str, message: str) -> None:
-    """Measured values that move with every tick cause no write."""
-    before = transition((), wanted(message="5.1% of 200", lively=True), 1, T0)
-    (condition,) = transition(before, wanted(reason=reason, message="6.2% of 300", lively=True), 1, after(minutes=1))
-    assert condition.message == message
-
-
-def test_what_is_not_wanted_goes() -> None:
-    """Reconciling and Stalled are present only while True."""
-    assert transition(BEFORE, [], 1, T0) == ()
-    assert find(BEFORE, ConditionType.STALLED) is None
-    assert isinstance(find(BEFORE, ConditionType.READY), Condition)
-
-
-def test_idle_fields_are_named_together() -> None:
-    """One sentence for all of them."""
-    condition = not_implemented({"budgets": [1], "reports": {"schedule": "x"}}, ("budgets", "reports", "require"))
-    assert condition is not None
-    assert condition.message.endswith("spec.budgets, spec.reports")

@@ -13,6 +13,7 @@ from tests.core.builders import NAMESPACE, PROMPT, T0, V1, V2, a_policy, after
 from tests.engine.world import NATIVE, Metrics
 
 from prompt_operator.api.promptstatus import RuleStatus
+from prompt_operator.core.rules.baseline import Baselines
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.streak import State
 from prompt_operator.engine.ruleclock import RuleClock
@@ -61,7 +62,7 @@ class Bench:
     def watch(self, version: str = V2, *, name: Name = NAME, policy: Effective | None = None, **rules: State) -> None:
         """Watch a version activated at T0; `rules` are the states that status remembers since then."""
         remembered = tuple(RuleStatus(name=n.replace("_", "-"), state=s.value, since=T0) for n, s in rules.items())
-        self.rules.watch(name, version, T0, policy or a_policy(), {}, remembered)
+        self.rules.watch(name, version, T0, policy or a_policy(), Baselines(), remembered)
 
     def tick(self, **span: float) -> list[Name]:
         """Let time pass, tick, and return who was woken."""
@@ -231,7 +232,7 @@ def test_another_activation_begins_anew() -> None:
     bench = Bench()
     bench.watch()
     bench.tick(minutes=3)
-    bench.rules.watch(NAME, V2, bench.at, a_policy(), {}, ())
+    bench.rules.watch(NAME, V2, bench.at, a_policy(), Baselines(), ())
     assert bench.rules.readings(NAME) is None
 
 

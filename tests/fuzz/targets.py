@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prompt_operator.core.rules.baseline import Baselines
 from prompt_operator.core.rules.errors import RuleError
 from prompt_operator.core.rules.grammar import parse
 from prompt_operator.core.rules.measure import needs
@@ -46,7 +47,7 @@ def rule(data: bytes) -> None:
         _refused(error)
         return
     assert needs(compiled)
-    assert judge(compiled, {}, {}, min_samples=1, confidence=0.9999).message
+    assert judge(compiled, {}, Baselines(), min_samples=1, confidence=0.9999).message
 
 
 def profile(data: bytes) -> None:

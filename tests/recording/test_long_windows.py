@@ -20,6 +20,7 @@ from prompt_client.metrics import DURATION_BUCKETS
 from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.adapters.prometheus import PrometheusMetrics
 from prompt_operator.core.rules import promql
+from prompt_operator.core.rules.baseline import Baselines
 from prompt_operator.core.rules.estimate import Estimate, estimate
 from prompt_operator.core.rules.measure import Identity, Measured, Need, needs
 from prompt_operator.core.rules.metrics import METRICS, Quantile
@@ -131,7 +132,7 @@ def judged(server: Prometheus, policy: Effective | None = None) -> dict[str, Rul
         sources, profiles = {DEFAULT_SOURCE: metrics}, {"native": NATIVE}
         rules = RuleClock(sources, profiles, Clock(), wake=lambda _: None, telemetry=Telemetry())
         name = Name(BOT.namespace, BOT.prompt)
-        rules.watch(name, BOT.version, END - timedelta(days=7), policy or a_policy(rules=LONG), {}, ())
+        rules.watch(name, BOT.version, END - timedelta(days=7), policy or a_policy(rules=LONG), Baselines(), ())
         await rules.tick()
         await metrics.close()
         readings = rules.readings(name)

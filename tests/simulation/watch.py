@@ -15,6 +15,7 @@ from tests.simulation.increase import NEAR, extrapolated
 from tests.simulation.traffic import BASELINE_P95, BOUNDS, PER_MINUTE, SCRAPE, Counters
 
 from prompt_operator.core.ledger import Execution, Ledger
+from prompt_operator.core.rules.baseline import of_values
 from prompt_operator.core.rules.judgement import Verdict
 from prompt_operator.core.rules.measure import Amount, Histogram, Need, needs
 from prompt_operator.core.rules.metrics import Quantity
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(seconds=SCRAPE)
-BASELINE = {"latency_p95": BASELINE_P95}
+BASELINES = of_values({"latency_p95": BASELINE_P95})
 TARGET = Choice("1.0.0")
 
 Evidence = tuple[float, ...]
@@ -60,7 +61,7 @@ class Judge:
         key = (rule.name, confidence, evidence)
         if key not in self.known:
             self.known[key] = judge(
-                rule, _reading(rule, evidence), BASELINE, min_samples=self.policy.min_samples, confidence=confidence
+                rule, _reading(rule, evidence), BASELINES, min_samples=self.policy.min_samples, confidence=confidence
             )
         return self.known[key]
 

@@ -120,6 +120,15 @@ Duration = Annotated[
     str, _explained(r"^[0-9]{1,6}(s|m|h|d|w)$", 2, 8, "must be a duration such as 30s, 15m, 24h or 14d")
 ]
 Latency = Annotated[str, _explained(r"^[0-9]{1,7}(ms|s)$", 2, 9, "must be a latency such as 800ms or 2s")]
+BaselineFloor = Annotated[
+    str,
+    _explained(
+        r"^[0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h|%)?$",
+        1,
+        18,
+        "must be a number with its unit, such as 200ms, 5% or 40",
+    ),
+]
 Percent = Annotated[
     str, _explained(r"^(100|[0-9]{1,2}(\.[0-9]{1,5})?)%$", 2, 9, "must be a percentage such as 5% or 99.9%")
 ]
@@ -186,7 +195,8 @@ class Measurement(ApiModel):
         default=None, description="How many observations the value rests on."
     )
     window: Duration | None = Field(default=None, description="The time span that was looked at, ending at `at`.")
-    at: Timestamp = Field(description="When it was measured.")
+    version: SemVer | None = Field(default=None, description="The version that was measured.")
+    at: Timestamp = Field(description="When it was measured: the end of the window.")
 
 
 class Evidence(ApiModel):
@@ -197,6 +207,9 @@ class Evidence(ApiModel):
     threshold: Decimal | None = Field(default=None, description="The limit it was compared with, in base units.")
     baseline: Decimal | None = Field(
         default=None, description="The baseline behind the limit, where the rule names one."
+    )
+    baseline_from: Annotated[str, Field(max_length=253)] | None = Field(
+        default=None, description="Where that baseline comes from: what it was measured on, or who declared it."
     )
     bound: Decimal | None = Field(
         default=None, description="The bound of the confidence interval that had to lie beyond the threshold."

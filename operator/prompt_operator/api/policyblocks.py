@@ -10,6 +10,7 @@ from pydantic import Field
 from prompt_operator.api.common import (
     Action,
     ApiModel,
+    BaselineFloor,
     Confidence,
     Duration,
     Identifier,
@@ -62,6 +63,11 @@ class RuleSpec(ApiModel):
     )
     confidence: Confidence | None = Field(
         default=None, description="How sure the author is of the rule; orders rules that fire together. Absent: Medium."
+    )
+    baseline_floor: BaselineFloor | None = Field(
+        default=None,
+        description="The least that counts as the baseline of this rule, such as 200ms; it also stands in for a "
+        "missing one. Absent: what was measured or declared, whatever it is.",
     )
     state: Switch | None = Field(
         default=None, description="Disabled switches an inherited rule of this name off. Absent: Enabled."

@@ -14,11 +14,13 @@ from prompt_operator.api.promptstatus import (
     RollbackEntry,
     Rollbacks,
 )
+from prompt_operator.core.baseline import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from prompt_operator.api.common import Measurement
     from prompt_operator.core.ledger import Hold, RollbackRecord
 
 HISTORY = 10
@@ -26,11 +28,19 @@ RECENT = 20
 
 
 def activated(
-    status: PromptStatus, version: str, content_hash: str, *, cause: LeaveCause, by: str, reason: str, now: datetime
+    status: PromptStatus,
+    version: str,
+    content_hash: str,
+    *,
+    cause: LeaveCause,
+    by: str,
+    reason: str,
+    now: datetime,
+    baseline: tuple[Measurement, ...] = (),
 ) -> PromptStatus:
     """Return the status with this version active: what was active becomes the previous one, a line of history is added.
 
-    Rules and baseline are forgotten, because they were measured on another version.
+    Rules are forgotten, because they were judged on another version; of the baseline stays what the caller keeps.
     """
     entry = HistoryEntry(version=version, hash=content_hash, at=now, by=by or None, reason=reason or None)
     return status.model_copy(
@@ -41,7 +51,7 @@ def activated(
             "previous_version": status.active_version or status.previous_version,
             "history": (entry, *_left(status.history, cause))[:HISTORY],
             "rules": (),
-            "baseline": (),
+            "baseline": baseline,
         }
     )
 
@@ -64,6 +74,7 @@ def rolled_back(status: PromptStatus, decision: Decision, now: datetime) -> Prom
         by=by,
         reason=decision.reason or "",
         now=now,
+        baseline=own(status.baseline, decision.to_version or ""),
     )
     return after.model_copy(update={"decision": decision})
 

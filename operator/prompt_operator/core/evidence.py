@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.common import Evidence
+from prompt_operator.core.rules.baseline import BaselineValue
 from prompt_operator.core.rules.units import format_window
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ def evidence_of(reading: RuleReading) -> tuple[Evidence, ...]:
 
 
 def _evidence(rule: str, finding: Finding, at: datetime) -> Evidence:
+    baseline = finding.baseline if isinstance(finding.baseline, BaselineValue) else None
     return Evidence(
         metric=finding.metric.name,
         value=decimal(finding.value),
         threshold=decimal(finding.threshold),
-        baseline=decimal(finding.baseline),
+        baseline=decimal(baseline.value) if baseline else None,
+        baseline_from=baseline.source if baseline else None,
         bound=decimal(finding.bound),
         confidence=f"{finding.confidence * 100:.6g}%",
         samples=None if finding.samples is None else round(finding.samples),

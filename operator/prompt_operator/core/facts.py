@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
+    from prompt_operator.api.common import Measurement
     from prompt_operator.api.prompt import Prompt
     from prompt_operator.core.correlation import Factor, Tally
     from prompt_operator.core.ledger import RollbackRecord
@@ -93,6 +94,8 @@ class Facts:
     """How old a reading may be before it is stale."""
     desired_by: str
     """Field manager that set `spec.version`; the API tells no more about who it was."""
+    normal: tuple[Measurement, ...] = ()
+    """What was measured of the version that counts as normal, for this activation or an earlier one."""
     measured: bool = True
     """There is a Prometheus: what was not judged yet, as after a restart, will be."""
     elsewhere: Elsewhere = field(default_factory=Elsewhere)

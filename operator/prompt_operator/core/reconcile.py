@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from prompt_operator.api.promptstatus import Decision, HandledRequest, PromptStatus
 from prompt_operator.core import health, records, situation
 from prompt_operator.core.activation import activated, held_of, override_of, rollbacks_of, rolled_back
+from prompt_operator.core.baseline import frozen, own
 from prompt_operator.core.conditions import Wanted, transition
 from prompt_operator.core.mode import Mode
 from prompt_operator.core.plan import ApplyConfigMap, Effect, Plan, Tell, WriteStatus
@@ -139,12 +140,14 @@ def _booked(facts: Facts, stand: Standing, decision: Decision | None, now: datet
         return rolled_back(before, decision, now)
     version = facts.versions.get(stand.active)
     if stand.active and stand.active != before.active_version and version is not None:
-        by, reason = facts.desired_by or "unknown", None
-        if stand.active != facts.prompt.spec.version:
+        by, reason, back = facts.desired_by or "unknown", "", stand.active != facts.prompt.spec.version
+        if back:
             by, reason = "prompt-operator", f"{facts.prompt.spec.version} is held"
+        baseline = own(before.baseline, stand.active) if back else ()
         return activated(
-            before, stand.active, version.content_hash, cause="Activation", by=by, reason=reason or "", now=now
-        )
+            before, stand.active, version.content_hash,
+            cause="Activation", by=by, reason=reason, now=now, baseline=baseline,
+        )  # fmt: skip
     if version is not None and version.content_hash == version.accepted_hash and version.verified():
         return before.model_copy(update={"active_hash": version.content_hash})
     return before
@@ -174,6 +177,7 @@ def _status(outcome: _Outcome, now: datetime) -> PromptStatus:
             "handled_requests": _handled(facts, now),
         }
     )
+    status = status.model_copy(update={"baseline": frozen(status, facts.normal)})
     wanted = tuple(_wanted(outcome, status, now))
     return status.model_copy(update={"conditions": transition(facts.prompt.status.conditions, wanted, generation, now)})
 

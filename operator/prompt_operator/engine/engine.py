@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from prompt_operator.core.baseline import baseline_of
+from prompt_operator.core.baseline import baselines_of, to_freeze
 from prompt_operator.core.mode import Mode
 from prompt_operator.core.plan import Plan, WriteStatus
 from prompt_operator.core.reconcile import effective_mode, reconcile, troubled
 from prompt_operator.engine.apply import Applier
 from prompt_operator.engine.companions import Companions
+from prompt_operator.engine.freezing import Freezing
 from prompt_operator.engine.gather import Surroundings, gather, read_content
 from prompt_operator.engine.neighbours import Neighbours
 from prompt_operator.engine.queue import Queue
@@ -100,6 +101,7 @@ class Engine:
             sources, profiles, clock, wake=self._wake_prompt, telemetry=telemetry, namespaces=namespaces
         )
         self._neighbours = Neighbours(self.store, self.rules, cluster)
+        self.freezing = Freezing(sources, profiles, clock, self._wake_prompt)
         self._namespaces = namespaces
         telemetry.observe_store({kind: table.__len__ for kind, table in self.store.tables.items()})
         self._failures: dict[Key, int] = {}
@@ -163,6 +165,7 @@ class Engine:
             return None
         try:
             facts = gather(self.store, name, record, self.rules.readings(name), self._surroundings())
+            facts = replace(facts, normal=self.freezing.found(name))
         except ValidationError as error:
             raise GiveUp(
                 f"{key}: written under another CRD than this release's ({error.error_count()} problems)"
@@ -216,15 +219,17 @@ class Engine:
 
     def _watch(self, name: Name, facts: Facts) -> None:
         status = facts.prompt.status
+        self.freezing.want(name, to_freeze(status, facts.policy.rules), facts.policy)
         if not status.active_version or effective_mode(facts) != "Active":
             self.rules.forget(name)
             return
         version = facts.versions.get(status.active_version)
-        baseline = baseline_of(status.baseline, version)
-        self.rules.watch(name, status.active_version, status.activated_at, facts.policy, baseline, status.rules)
+        baselines = baselines_of(status, version, self.freezing.missing(name))
+        self.rules.watch(name, status.active_version, status.activated_at, facts.policy, baselines, status.rules)
 
     def _let_go(self, key: Key, name: Name) -> None:
         self.rules.forget(name)
+        self.freezing.forget(name)
         self._failures.pop(key, None)
         self._changed.pop(key, None)
 

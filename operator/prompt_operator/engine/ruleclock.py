@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from prompt_operator.api.promptstatus import RuleStatus
     from prompt_operator.core.policy import Effective
+    from prompt_operator.core.rules.baseline import Baselines
     from prompt_operator.core.rules.profile import Profile
     from prompt_operator.core.rules.promql import Answer
     from prompt_operator.core.rules.streak import Streak
@@ -48,7 +49,7 @@ class Watched:
     version: str
     activated_at: datetime | None
     policy: Effective
-    baseline: Mapping[str, float]
+    baselines: Baselines
     readings: dict[str, RuleReading] = field(default_factory=dict)
     restored: dict[str, Streak] = field(default_factory=dict)
     """Streaks from status, for rules that were not judged since the start."""
@@ -112,7 +113,7 @@ class RuleClock:
         version: str,
         activated_at: datetime | None,
         policy: Effective,
-        baseline: Mapping[str, float],
+        baselines: Baselines,
         remembered: tuple[RuleStatus, ...],
     ) -> None:
         """Judge this version from the next tick on; the same activation keeps its streaks."""
@@ -120,10 +121,10 @@ class RuleClock:
         if known is None or (known.version, known.activated_at) != (version, activated_at):
             now = self._clock.now()
             restored = {rule.name: streak.restore(streak.State(rule.state), rule.since, now) for rule in remembered}
-            self._watched[name] = Watched(version, activated_at, policy, baseline, restored=restored)
+            self._watched[name] = Watched(version, activated_at, policy, baselines, restored=restored)
             self._see_needs(self._watched[name])
             return
-        known.baseline = baseline
+        known.baselines = baselines
         if known.policy != policy:
             kept = {rule.name for rule in known.policy.rules if rule in policy.rules}
             known.policy, known.quiet_until = policy, None
@@ -294,7 +295,7 @@ def _reading(
 
 
 def _judgement(rule: Rule, measured: Mapping[Need, Measured], watched: Watched, confidence: float) -> Judgement:
-    return judge(rule, measured, watched.baseline, min_samples=watched.policy.min_samples, confidence=confidence)
+    return judge(rule, measured, watched.baselines, min_samples=watched.policy.min_samples, confidence=confidence)
 
 
 def _is_heard(found: Measured) -> bool:

@@ -121,7 +121,7 @@ async def operate(
             beside = [
                 _follow_mode(running, watch),
                 engine.sweep_forever(WATCHED),
-                *([engine.tick_forever()] if metrics is not None else []),
+                *([engine.tick_forever(), engine.freezing.forever(settings.tick.total_seconds())] if metrics else []),
             ]
             await _watch(running, settings, credentials, stop, servers, beside)
     _log.info("ended; what was projected stays, and the next start continues from it")

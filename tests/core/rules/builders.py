@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from prompt_operator.core.rules.baseline import of_values
 from prompt_operator.core.rules.measure import Amount, Histogram, Need
 from prompt_operator.core.rules.metrics import Quantity
 from prompt_operator.core.rules.model import compile_rule
@@ -42,4 +43,4 @@ def judged(
 ) -> Judgement:
     """Judge a condition over 5m as a rule of its own."""
     rule = compile_rule("rule", condition)
-    return judge(rule, measured, baseline or {}, min_samples=min_samples, confidence=confidence)
+    return judge(rule, measured, of_values(baseline or {}), min_samples=min_samples, confidence=confidence)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from prompt_operator.core.rules.baseline import Baselines, of_values
 from prompt_operator.core.rules.measure import Amount, Histogram, Measured, Need, needs
 from prompt_operator.core.rules.metrics import METRICS, Mean, Quantile, Series, Share, Total, quantities
 from prompt_operator.core.rules.model import compile_rule
@@ -39,7 +40,7 @@ class Scenario:
     rules: tuple[Rule, ...]
     interval: timedelta
     series: dict[str, Samples]
-    baseline: dict[str, float]
+    baselines: Baselines
     expect: tuple[dict[str, str], ...]
 
 
@@ -50,7 +51,7 @@ def load(path: Path) -> Scenario:
         rules=tuple(map(_rule, content["rules"])),
         interval=parse_duration(content["interval"]),
         series={name: expand(str(text)) for name, text in content["series"].items()},
-        baseline={metric: _number(str(text)) for metric, text in content.get("baseline", {}).items()},
+        baselines=of_values({metric: _number(str(text)) for metric, text in content.get("baseline", {}).items()}),
         expect=tuple(content["expect"]),
     )
 
@@ -87,7 +88,9 @@ def play(scenario: Scenario) -> Iterator[tuple[timedelta, str, State, Judgement]
     for index in range(max(map(len, scenario.series.values()))):
         at = index * scenario.interval
         for rule in scenario.rules:
-            judgement = judge(rule, _reading(scenario, rule, index), scenario.baseline, min_samples=20, confidence=0.95)
+            judgement = judge(
+                rule, _reading(scenario, rule, index), scenario.baselines, min_samples=20, confidence=0.95
+            )
             streaks[rule.name] = step(
                 streaks[rule.name],
                 judgement.verdict,

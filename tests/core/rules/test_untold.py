@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompt_operator.core.policy import BUILT_IN_RULES, compiled_rule
+from prompt_operator.core.rules.baseline import of_values
 from prompt_operator.core.rules.measure import Amount, Histogram, Measured, Need, Unusable, needs
 from prompt_operator.core.rules.metrics import Quantity
 from prompt_operator.core.rules.model import Rule, compile_rule
@@ -54,7 +55,8 @@ def test_the_verdict_is_the_same_without_findings(
     measured = data.draw(readings(rule))
     normal = {} if isinstance(baseline, dict) else dict.fromkeys(rule.metrics, baseline)
     told, untold = (
-        judge(rule, measured, normal, min_samples=20, confidence=confidence, told=told) for told in (True, False)
+        judge(rule, measured, of_values(normal), min_samples=20, confidence=confidence, told=told)
+        for told in (True, False)
     )
     assert (untold.verdict, untold.because) == (told.verdict, told.because)
     assert told.findings

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.rules.builders import judged, latencies, reading
 
+from prompt_operator.core.rules.baseline import BaselineValue, Origin
 from prompt_operator.core.rules.estimate import Estimate, Unknown
 from prompt_operator.core.rules.judgement import Judgement, Verdict, all_of, some_of
 from prompt_operator.core.rules.measure import Amount, Histogram, Measured, Need, Unusable
@@ -218,7 +219,8 @@ def test_baseline_is_that_of_the_metric_compared() -> None:
     measured = latencies({1.0: 10, 4.0: 190})
     judgement = judged("latency_p95 > baseline * 2.0", measured, {"latency_p95": 0.5, "latency_p99": 50.0})
     assert judgement.verdict is TRUE
-    assert (judgement.findings[0].threshold, judgement.findings[0].baseline) == (1.0, 0.5)
+    finding = judgement.findings[0]
+    assert (finding.threshold, finding.baseline) == (1.0, BaselineValue(0.5, Origin.DECLARED))
 
 
 def test_sides_may_be_swapped() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from prompt_operator.core.rules.baseline import NO_BASELINE, BaselineValue
 from prompt_operator.core.rules.metrics import Quantile
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.syntax import predicate_text
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
+    from prompt_operator.core.rules.baseline import Found
     from prompt_operator.core.rules.metrics import Metric
     from prompt_operator.core.rules.syntax import Comparator, Comparison
 
@@ -43,7 +45,8 @@ class Finding:
     comparator: Comparator | None = None
     """As in `metric comparator threshold`; None, like threshold and bound, where the metric is part of a sum."""
     threshold: float | None = None
-    baseline: float | None = None
+    baseline: Found = NO_BASELINE
+    """What `baseline` stands for in the comparison, where it names one."""
     samples: float | None = None
     events: float | None = None
     bound: float | None = None
@@ -55,7 +58,7 @@ class Finding:
     def sentence(self) -> str:
         """Tell it in one line: `error_rate 31.0% (62 of 200 in 1m; at least 22.4% at 99.9% confidence) > 5%`."""
         if self.value is None:
-            cause = _CAUSES.get(self.reason, self.reason) + (f", {self.detail}" if self.detail else "")
+            cause = CAUSES.get(self.reason, self.reason) + (f", {self.detail}" if self.detail else "")
             return f"{self.metric.name} unknown: {cause} ({self._basis()})"
         return (
             f"{self.metric.name} {format_value(self.metric, self.value)}"
@@ -79,14 +82,19 @@ class Finding:
 
     def _against(self) -> str:
         if self.verdict is Verdict.UNKNOWN and self.threshold is None:
-            return f", {_CAUSES.get(self.reason, self.reason)} for {predicate_text(self.comparison)}"
+            return f", {CAUSES.get(self.reason, self.reason)} for {predicate_text(self.comparison)}{self._normally()}"
         word = {Reason.NOT_CONFIDENT: " not surely", Reason.WITHIN_BOUNDS: " not"}.get(self.reason, "")
         if self.threshold is None or self.comparator is None:
-            return f", so{word} {predicate_text(self.comparison)}"
-        return f"{word} {self.comparator} {format_threshold(self.metric, self.threshold)}"
+            return f", so{word} {predicate_text(self.comparison)}{self._normally()}"
+        return f"{word} {self.comparator} {format_threshold(self.metric, self.threshold)}{self._normally()}"
+
+    def _normally(self) -> str:
+        if isinstance(self.baseline, BaselineValue):
+            return f" (baseline {format_value(self.metric, self.baseline.value)}: {self.baseline.source})"
+        return f" ({self.baseline.why})" if self.baseline.why else ""
 
 
-_CAUSES = {
+CAUSES = {
     Reason.NO_DATA: "no data",
     Reason.TOO_FEW_SAMPLES: "too few samples",
     Reason.NO_BASELINE: "no baseline",

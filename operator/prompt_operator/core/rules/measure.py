@@ -11,6 +11,7 @@ from prompt_operator.core.rules.syntax import comparisons, metric_refs
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from prompt_operator.core.rules.metrics import Metric
     from prompt_operator.core.rules.model import Rule
     from prompt_operator.core.rules.reasons import Reason
 
@@ -68,10 +69,13 @@ Measured: TypeAlias = Amount | Histogram | Unusable
 
 def needs(rule: Rule) -> frozenset[Need]:
     """Return what has to be pulled to judge a rule."""
-    refs = [ref for comparison in comparisons(rule.condition.predicate) for ref in metric_refs(comparison)]
-    found = {
-        Need(quantity, ref.window or rule.window) for ref in refs for quantity in quantities(rule.metrics[ref.name])
-    }
+    refs = {ref for comparison in comparisons(rule.condition.predicate) for ref in metric_refs(comparison)}
+    return frozenset().union(*(needs_of(rule.metrics[ref.name], ref.window or rule.window) for ref in refs))
+
+
+def needs_of(metric: Metric, window: timedelta) -> frozenset[Need]:
+    """Return what has to be pulled to compute a metric over a window."""
+    found = {Need(quantity, window) for quantity in quantities(metric)}
     # Whether absent errors are none at all can only be told from the requests.
     witnesses = {Need(Quantity.REQUESTS, need.window) for need in found if need.quantity is Quantity.ERRORS}
     return frozenset(found | witnesses)

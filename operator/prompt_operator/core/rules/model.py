@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prompt_operator.core.rules.errors import RuleError, did_you_mean
+from prompt_operator.core.rules.floor import parse_floor
 from prompt_operator.core.rules.grammar import parse
 from prompt_operator.core.rules.metrics import METRICS, Metric
 from prompt_operator.core.rules.syntax import comparisons, metric_refs, to_text
@@ -51,7 +52,7 @@ class Rule:
 
     `metrics` holds the metrics that the condition names, by name; `window` is for metrics without their own; `hold` is
     how long the condition must stay true before the rule fires; `keep_firing_for` how long it must stay false before a
-    firing rule is resolved.
+    firing rule is resolved; `baseline_floor` (base units) is the least that counts as the baseline.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Rule:
     actions: frozenset[Action] = frozenset({Action.ALERT})
     confidence: Confidence = Confidence.MEDIUM
     keep_firing_for: timedelta = NO_TIME
+    baseline_floor: float | None = None
 
     @property
     def text(self) -> str:
@@ -80,6 +82,7 @@ def compile_rule(
     actions: Iterable[str] | None = None,
     confidence: str | None = None,
     keep_firing_for: str | None = None,
+    baseline_floor: str | None = None,
     catalogue: Mapping[str, Metric] = METRICS,
 ) -> Rule:
     """Compile a rule as it is written; RuleError for anything that cannot be used. None means the default.
@@ -98,12 +101,13 @@ def compile_rule(
         actions=frozenset(_member(Action, action, Action.ALERT) for action in actions or (Action.ALERT,)),
         confidence=_member(Confidence, confidence, Confidence.MEDIUM),
         keep_firing_for=parse_duration(keep_firing_for) if keep_firing_for else NO_TIME,
+        baseline_floor=parse_floor(baseline_floor, parsed.predicate, catalogue) if baseline_floor else None,
     )
 
 
 def compile_spec(spec: Any, catalogue: Mapping[str, Metric] = METRICS) -> Rule:
     """Compile an API rule: an object with the parameters of `compile_rule` as attributes; missing ones are None."""
-    names = ("window", "for_", "severity", "actions", "confidence", "keep_firing_for")
+    names = ("window", "for_", "severity", "actions", "confidence", "keep_firing_for", "baseline_floor")
     given = {name: getattr(spec, name, None) for name in names}
     return compile_rule(str(spec.name), str(spec.condition or ""), catalogue=catalogue, **given)
 

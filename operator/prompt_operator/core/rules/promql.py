@@ -17,7 +17,7 @@ from prompt_operator.core.rules.recording import ENOUGH, RECORDED_FROM, expected
 from prompt_operator.core.rules.units import format_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from prompt_operator.core.rules.profile import IdentityLabels, Profile, Source
@@ -57,6 +57,25 @@ def queries(profile: Profile, needs: Iterable[Need], namespaces: Sequence[str] |
     """Return one query per need that the profile measures, restricted to namespaces (None: all), in a fixed order."""
     sources = {need: source for need in set(needs) if (source := _source(profile, need)) is not None}
     return tuple(_query(profile, need, sources[need], namespaces) for need in sorted(sources))
+
+
+def queries_of(profile: Profile, needs: Iterable[Need], versions: Collection[Identity]) -> tuple[Query, ...]:
+    """Return one query per need about these versions of prompts alone, in a fixed order.
+
+    Few versions are cheap to read, so raw samples are, over any window. An answer may hold other pairs of a prompt and
+    a version than those asked for.
+    """
+    names = [sorted(set(each)) for each in zip(*versions, strict=True)]
+    sources = {need: source for need in set(needs) if (source := _source(profile, need)) is not None}
+    return tuple(
+        Query(_raw(profile, sources[need], need, names), need, profile.identity, sources[need].scale)
+        for need in sorted(sources)
+    )
+
+
+def _raw(profile: Profile, source: Source, need: Need, names: Sequence[Sequence[str]]) -> str:
+    namespaces, prompts, versions = names
+    return increases(profile, source, namespaces, f"[{format_window(need.window)}]", prompts, versions)
 
 
 def _source(profile: Profile, need: Need) -> Source | None:

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from prompt_operator.core.rules.metrics import Quantity
-from prompt_operator.core.rules.selectors import matcher, name, of_namespaces, quoted, selector
+from prompt_operator.core.rules.selectors import matcher, name, one_of, quoted, selector
 from prompt_operator.core.rules.units import format_window
 
 if TYPE_CHECKING:
@@ -40,11 +40,21 @@ _FRESH = "15m"
 """A recording that was not evaluated for so long has ended, however much of the window it covers."""
 
 
-def increases(profile: Profile, source: Source, namespaces: Sequence[str] | None, span: str) -> str:
-    """Return the increase of one quantity by version, and bound of buckets, over a range such as `[5m]`."""
+def increases(
+    profile: Profile,
+    source: Source,
+    namespaces: Sequence[str] | None,
+    span: str,
+    prompts: Sequence[str] | None = None,
+    versions: Sequence[str] | None = None,
+) -> str:
+    """Return the increase of one quantity by version, and bound of buckets, over a range such as `[5m]`.
+
+    Restricted to namespaces, to prompts and to versions of these names; None: any that has a name.
+    """
     identity = profile.identity
-    matchers = [of_namespaces(identity.namespace, namespaces)]
-    matchers += [f'{name(label)}!=""' for label in (identity.prompt, identity.version)]
+    wanted = ((identity.namespace, namespaces), (identity.prompt, prompts), (identity.version, versions))
+    matchers = [one_of(label, values) for label, values in wanted]
     matchers += map(matcher, source.where)
     return f"sum by ({_grouping(profile, source)}) (increase({selector(source.metric, matchers)}{span}))"
 
@@ -59,9 +69,7 @@ def recorded(
     """
     series, identity, span = _series(source), profile.identity, format_window(window)
     of_profile = f"profile={quoted(profile.name)}"
-    counted = selector(
-        series, [of_profile, f"quantity={quoted(quantity)}", of_namespaces(identity.namespace, namespaces)]
-    )
+    counted = selector(series, [of_profile, f"quantity={quoted(quantity)}", one_of(identity.namespace, namespaces)])
     runs = selector(series, [of_profile, f"quantity={quoted(EVALUATIONS)}"])
     return (
         f"sum by ({_grouping(profile, source)}) (sum_over_time({counted}[{span}]))"

@@ -17,13 +17,13 @@ def selector(metric: str, matchers: Iterable[str]) -> str:
     return f"{{{','.join([quoted(metric), *matchers])}}}"
 
 
-def of_namespaces(label: str, namespaces: Sequence[str] | None) -> str:
-    """Return the matcher for one of these namespaces; None: any that has a name."""
-    if namespaces is None:
+def one_of(label: str, values: Sequence[str] | None) -> str:
+    """Return the matcher for one of these values of a label; None: any but none."""
+    if values is None:
         return f'{name(label)}!=""'
-    if len(namespaces) == 1:
-        return f"{name(label)}={quoted(namespaces[0])}"
-    return f"{name(label)}=~{quoted('|'.join(map(_literal, sorted(namespaces))))}"
+    if len(values) == 1:
+        return f"{name(label)}={quoted(values[0])}"
+    return f"{name(label)}=~{quoted('|'.join(map(_literal, sorted(values))))}"
 
 
 def matcher(wanted: Matcher) -> str:

@@ -117,6 +117,12 @@ def metric_refs(comparison: Comparison) -> Iterator[MetricRef]:
         yield from (leaf for leaf in leaves(side) if isinstance(leaf, MetricRef))
 
 
+def names_baseline(comparison: Comparison) -> bool:
+    """Say whether a comparison names a baseline, which is that of the one metric in it."""
+    sides = (comparison.left, comparison.right)
+    return any(isinstance(leaf, Baseline) for side in sides for leaf in leaves(side))
+
+
 def depth(node: Predicate | Expression) -> int:
     """Return how deep a tree is nested; a single comparison of two leaves has depth 2."""
     match node:

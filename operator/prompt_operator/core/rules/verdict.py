@@ -8,6 +8,7 @@ from math import isfinite, isnan
 from operator import eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING
 
+from prompt_operator.core.rules.baseline import NO_BASELINE, BaselineValue
 from prompt_operator.core.rules.check import MIRRORED
 from prompt_operator.core.rules.estimate import Estimate, Outcome, Unknown, estimate, exact
 from prompt_operator.core.rules.judgement import Finding, Judgement, Verdict, all_of, some_of
@@ -22,11 +23,13 @@ from prompt_operator.core.rules.syntax import (
     Number,
     Some,
     metric_refs,
+    names_baseline,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from prompt_operator.core.rules.baseline import Baselines, Found
     from prompt_operator.core.rules.measure import Measured, Need
     from prompt_operator.core.rules.model import Rule
     from prompt_operator.core.rules.syntax import Comparator, Operator, Predicate
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 def judge(
     rule: Rule,
     reading: Mapping[Need, Measured],
-    baseline: Mapping[str, float],
+    baselines: Baselines,
     *,
     min_samples: int,
     confidence: float,
@@ -46,7 +49,7 @@ def judge(
     Args:
         rule: The compiled rule.
         reading: What was pulled for this version; a need that is absent has no series.
-        baseline: Metric name -> value in base units; a metric that is absent has none.
+        baselines: What may count as normal.
         min_samples: Shares, means and quantiles of fewer samples are unknown. Counts have no minimum.
         confidence: Of the two-sided intervals, such as 0.95 for a notice and 0.999 for a rollback.
         told: Whether the findings are wanted. Without them the verdict and its reason are the same, for half the time:
@@ -55,7 +58,7 @@ def judge(
     True needs the whole interval beyond the threshold, so the same reading can be true at 0.95 and false
     (NotConfident) at 0.999. Equality has no "beyond" and is judged on the measured value itself.
     """
-    return _Bench(rule, reading, baseline, min_samples, confidence, told).predicate(rule.condition.predicate)
+    return _Bench(rule, reading, baselines, min_samples, confidence, told).predicate(rule.condition.predicate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class _Bench:
 
     rule: Rule
     reading: Mapping[Need, Measured]
-    baselines: Mapping[str, float]
+    baselines: Baselines
     min_samples: int
     confidence: float
     told: bool
@@ -94,7 +97,8 @@ class _Bench:
             case Number(value):
                 return exact(value)
             case Baseline():
-                return self.baseline(next(metric_refs(node)).name)
+                found = self.baseline(next(metric_refs(node)))
+                return exact(found.value) if isinstance(found, BaselineValue) else Unknown(Reason.NO_BASELINE)
             case Arithmetic(operator, left, right):
                 a, b = self.value(left, node), self.value(right, node)
                 if isinstance(a, Unknown) or isinstance(b, Unknown):
@@ -106,10 +110,9 @@ class _Bench:
         metric = self.rule.metrics[ref.name]
         return estimate(metric, window, self.reading, min_samples=self.min_samples, confidence=self.confidence)
 
-    def baseline(self, metric: str) -> Outcome:
-        """Return the baseline; zero, like a missing one, says nothing about what is normal."""
-        value = self.baselines.get(metric)
-        return exact(value) if value is not None and isfinite(value) and value > 0 else Unknown(Reason.NO_BASELINE)
+    def baseline(self, ref: MetricRef) -> Found:
+        metric, window = self.rule.metrics[ref.name], ref.window or self.rule.window
+        return self.baselines.of(metric, window, floor=self.rule.baseline_floor, min_samples=self.min_samples)
 
     def finding(self, case: _Case, ref: MetricRef, one: Outcome) -> Finding:
         metric, window = self.rule.metrics[ref.name], ref.window or self.rule.window
@@ -125,6 +128,7 @@ class _Bench:
                 detail=one.detail,
             )
         comparator, threshold = case.against(ref)
+        baseline = self.baseline(ref) if names_baseline(case.node) else NO_BASELINE
         return Finding(
             metric=metric,
             window=window,
@@ -135,7 +139,7 @@ class _Bench:
             value=one.value,
             comparator=comparator,
             threshold=threshold,
-            baseline=self.baselines.get(ref.name),
+            baseline=baseline,
             samples=one.samples,
             events=one.events,
             bound=_nearest(comparator, one),
