@@ -138,9 +138,11 @@ class Telemetry:
         self.api_request_duration = self._histogram(
             "prompt_operator_api_request_duration_seconds", "Time of a request to the API server.", "verb"
         )
-        self.query_duration = self._histogram("prompt_operator_query_duration_seconds", "Time of a Prometheus query.")
+        self.query_duration = self._histogram(
+            "prompt_operator_query_duration_seconds", "Time of a query, by length of its window.", "source", "window"
+        )
         self.query_failures = self._counter(
-            "prompt_operator_query_failures_total", "Prometheus queries without a whole answer."
+            "prompt_operator_query_failures_total", "Queries without a whole answer.", "source"
         )
         self.events = self._counter("prompt_operator_events_total", "Kubernetes Events written.", "outcome")
         self.events_dropped = self._counter(
@@ -150,6 +152,9 @@ class Telemetry:
     def _decision_metrics(self) -> None:
         self.rules = self._gauge("prompt_operator_rules", "Rules by state.", "state")
         self.tick_lag = self._gauge("prompt_operator_tick_lag_seconds", "How late the last tick of the rules began.")
+        self.ticks_skipped = self._counter(
+            "prompt_operator_ticks_skipped_total", "Ticks left out because the one before took too long."
+        )
         self.tick_duration = self._histogram("prompt_operator_tick_duration_seconds", "Time of a tick of the rules.")
         self.rollbacks = self._counter(
             "prompt_operator_rollbacks_total", "Rollbacks decided, by what asked for them and why.", "trigger", "reason"

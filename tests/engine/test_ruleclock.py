@@ -43,13 +43,12 @@ class Bench:
     def __init__(self, *, metrics: bool = True, profiles: Mapping[str, Profile] = PROFILES) -> None:
         self.metrics, self.woken = Metrics({V1: HEALTHY, V2: FAILING}), list[Name]()
         self.at = T0
-        self.rules = RuleClock(
-            {DEFAULT_SOURCE: self.metrics} if metrics else {},
-            profiles,
-            self,
-            wake=self.woken.append,
-            telemetry=Telemetry(),
-        )
+        self.rebuild(metrics=metrics, profiles=profiles)
+
+    def rebuild(self, *, metrics: bool = True, profiles: Mapping[str, Profile] = PROFILES) -> None:
+        """Begin anew with the metrics that are set now."""
+        sources = {DEFAULT_SOURCE: self.metrics} if metrics else {}
+        self.rules = RuleClock(sources, profiles, self, wake=self.woken.append, telemetry=Telemetry())
 
     def now(self) -> datetime:
         """Return the instant that was set."""

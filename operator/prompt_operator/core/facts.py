@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from prompt_operator.core.rules.cadence import cadence_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
@@ -91,7 +93,7 @@ class Facts:
     operator_mode: str
     """Active, Fallback or Frozen: the operator-wide switch."""
     fresh_for: timedelta
-    """How old a reading may be before it is stale."""
+    """How old a reading of what is asked at every tick may be; see `fresh_for_rule`."""
     desired_by: str
     """Field manager that set `spec.version`; the API tells no more about who it was."""
     normal: tuple[Measurement, ...] = ()
@@ -99,3 +101,7 @@ class Facts:
     measured: bool = True
     """There is a Prometheus: what was not judged yet, as after a restart, will be."""
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+
+    def fresh_for_rule(self, rule: Rule) -> timedelta:
+        """Return how old the reading of a rule may be before it is stale: slow windows are asked less often."""
+        return self.fresh_for + cadence_of(rule)

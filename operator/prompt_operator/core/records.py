@@ -136,7 +136,7 @@ def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
     if _judged_later(facts):
         return Outcome(Reason.WATCHING, "Unknown", f"{record.to_version} is watched until its rules are judged again")
     reading = _reading(facts, record.rule)
-    if reading is None or now - reading.at > facts.fresh_for or reading.alert.verdict is Verdict.UNKNOWN:
+    if reading is None or _is_stale(facts, reading, now) or reading.alert.verdict is Verdict.UNKNOWN:
         why = reading.alert.message if reading else "the rule was not measured"
         return Outcome(Reason.INCONCLUSIVE, "Unknown", shortened(f"no traffic to judge by: {why}"))
     if reading.alert.verdict is Verdict.FALSE:
@@ -146,6 +146,10 @@ def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
         "False",
         shortened(f"{reading.alert.message}: the cause may lie elsewhere; a person should look"),
     )
+
+
+def _is_stale(facts: Facts, reading: RuleReading, now: datetime) -> bool:
+    return now - reading.at > facts.fresh_for_rule(reading.rule)
 
 
 def next_judgement(facts: Facts, now: datetime) -> datetime | None:

@@ -18,7 +18,7 @@ from prompt_operator.core.standing import Standing, known_hash, target_from
 from prompt_operator.core.target import Candidate, Choice, unusable
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from prompt_operator.core.facts import Facts, RuleReading
     from prompt_operator.core.ledger import RollbackRecord
@@ -110,7 +110,7 @@ def _case(facts: Facts, stand: Standing, mode: str, reading: RuleReading, choice
         auto=facts.policy.auto if version is None or version.auto_rollback else "Disabled",
         policy=facts.policy,
         judged_at=reading.at,
-        fresh_for=facts.fresh_for,
+        fresh_for=_fresh_for(facts, reading),
         judgement=reading.rollback,
         activated_at=status.activated_at,
         choice=choice,
@@ -125,6 +125,11 @@ def _case(facts: Facts, stand: Standing, mode: str, reading: RuleReading, choice
         ),
         elsewhere=facts.elsewhere.rollbacks,
     )
+
+
+def _fresh_for(facts: Facts, reading: RuleReading) -> timedelta:
+    """A slow window may be as old as its cadence makes it, but not because the last queries failed."""
+    return facts.fresh_for if reading.streak.state is State.UNKNOWN else facts.fresh_for_rule(reading.rule)
 
 
 def _rollback_by_rule(facts: Facts, stand: Standing, reading: RuleReading, choice: Choice, now: datetime) -> Decision:

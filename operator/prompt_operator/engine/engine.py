@@ -90,7 +90,7 @@ class Engine:
         namespaces: tuple[str, ...] | None = None,
     ) -> None:
         self._clock, self._cluster, self._telemetry, self._mode, self._pace = clock, cluster, telemetry, mode, pace
-        self._sources = frozenset(sources)
+        self._sources = sources
         self.store = Store()
         self.queue: Queue[Key] = Queue(
             self._run, metrics=telemetry.queue("objects"), jitter=pace.jitter, workers=pace.workers
@@ -98,7 +98,11 @@ class Engine:
         self._applier = Applier(cluster, events, self.store, telemetry, self.wake)
         self._companions = Companions(cluster, self.store, self._applier, telemetry)
         self.rules = RuleClock(
-            sources, profiles, clock, wake=self._wake_prompt, telemetry=telemetry, namespaces=namespaces
+            *(sources, profiles, clock),
+            wake=self._wake_prompt,
+            telemetry=telemetry,
+            namespaces=namespaces,
+            tick=timedelta(seconds=pace.tick),
         )
         self._neighbours = Neighbours(self.store, self.rules, cluster)
         self.freezing = Freezing(sources, profiles, clock, self._wake_prompt)
@@ -225,7 +229,10 @@ class Engine:
             return
         version = facts.versions.get(status.active_version)
         baselines = baselines_of(status, version, self.freezing.missing(name))
-        self.rules.watch(name, status.active_version, status.activated_at, facts.policy, baselines, status.rules)
+        self.rules.watch(
+            *(name, status.active_version, status.activated_at, facts.policy, baselines, status.rules),
+            explained={record.rule for record in facts.records if record.executed and not record.outcome},
+        )
 
     def _let_go(self, key: Key, name: Name) -> None:
         self.rules.forget(name)
@@ -252,7 +259,8 @@ class Engine:
             _log.debug("%s: could not write status either: %s", key, second)
 
     def _surroundings(self) -> Surroundings:
-        return Surroundings(self._mode(), timedelta(seconds=max(3 * self._pace.tick, 60.0)), self._sources)
+        lags = {name: source.lag for name, source in self._sources.items()}
+        return Surroundings(self._mode(), timedelta(seconds=max(3 * self._pace.tick, 60.0)), lags)
 
     def _seconds_until(self, instant: datetime | None) -> float | None:
         return None if instant is None else max((instant - self._clock.now()).total_seconds(), 0.0) + 0.01
@@ -260,18 +268,21 @@ class Engine:
     # --- the loops beside
 
     async def tick_forever(self) -> None:
-        """Judge the rules once per tick; a tick that takes too long skips the next one rather than overlap."""
+        """Judge the rules once per tick, as of its due instant; a tick that takes too long skips the next one."""
         loop = asyncio.get_running_loop()
         due = loop.time() + self._pace.tick * self._pace.jitter()
         while True:
             await asyncio.sleep(max(due - loop.time(), 0.0))
-            self._telemetry.tick_lag.set(max(loop.time() - due, 0.0))
+            late = max(loop.time() - due, 0.0)
+            self._telemetry.tick_lag.set(late)
             try:
-                await self.rules.tick()
+                await self.rules.tick(self._clock.now() - timedelta(seconds=late))
             except Exception:  # noqa: BLE001  one bad tick must not end the clock
                 _log.exception("a tick of the rules failed; they keep their state, the next tick tries again")
             self._ticked_at = self._clock.monotonic()
-            due += self._pace.tick * max(1, int((loop.time() - due) // self._pace.tick) + 1)
+            passed = max(1, int((loop.time() - due) // self._pace.tick) + 1)
+            self._telemetry.ticks_skipped.inc(passed - 1)
+            due += self._pace.tick * passed
 
     async def sweep_forever(self, kinds: Iterable[tuple[Kind, str]]) -> None:
         """Repair what a gap in a watch lost: list everything now and then, take it in, drop what is gone.

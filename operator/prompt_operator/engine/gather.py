@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from prompt_operator.core.facts import Content, Facts
@@ -14,8 +15,7 @@ from prompt_operator.engine.store import Name
 from prompt_operator.ports import CONFIG_MAP, DEFAULT_SOURCE, PROMPT_VERSION, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import timedelta
+    from collections.abc import Mapping
 
     from prompt_operator.core.facts import Readings
     from prompt_operator.engine.store import PromptRecord, Store
@@ -29,8 +29,8 @@ class Surroundings:
     operator_mode: str
     """Active, Fallback or Frozen."""
     fresh_for: timedelta
-    sources: Collection[str] = ()
-    """Names of the metric sources there are."""
+    lags: Mapping[str, timedelta] = field(default_factory=dict)
+    """How far behind the present the data of each metric source may be; there are no other sources."""
 
 
 def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | None, around: Surroundings) -> Facts:
@@ -42,6 +42,7 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
     prompt = record.parsed()
     policy_spec, missing = store.policy_of(record, name.namespace)
     policy = effective(prompt.spec, policy_spec)
+    source = policy.source or DEFAULT_SOURCE
     facts = Facts(
         prompt=prompt,
         policy=policy,
@@ -54,9 +55,9 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
         readings=readings,
         contents={},
         operator_mode=around.operator_mode,
-        fresh_for=around.fresh_for,
+        fresh_for=around.fresh_for + around.lags.get(source, timedelta()),
         desired_by=record.desired_by,
-        measured=(policy.source or DEFAULT_SOURCE) in around.sources,
+        measured=source in around.lags,
     )
     wanted = config_map_name(facts)
     observed = store.config_maps.get(Name(name.namespace, wanted))

@@ -1,0 +1,328 @@
+"""One watched prompt version: its rules, how they stand, and one look at them with what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from prompt_operator.core.facts import Readings, RuleReading
+from prompt_operator.core.health import known, visible_state
+from prompt_operator.core.rules import promql, streak
+from prompt_operator.core.rules.cadence import cadence
+from prompt_operator.core.rules.judgement import Judgement, Verdict
+from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Measured, Need, Unusable, needs
+from prompt_operator.core.rules.metrics import Quantity
+from prompt_operator.core.rules.model import Action, Rule
+from prompt_operator.core.rules.reasons import GAPS, Reason
+from prompt_operator.core.rules.streak import State
+from prompt_operator.core.rules.verdict import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prompt_operator.api.promptstatus import RuleStatus
+    from prompt_operator.core.policy import Effective
+    from prompt_operator.core.rules.baseline import Baselines
+    from prompt_operator.core.rules.profile import Profile
+    from prompt_operator.core.rules.promql import Answer
+    from prompt_operator.core.rules.streak import Streak
+    from prompt_operator.engine.store import Name
+
+_QUIET = timedelta(hours=1)  # even then looked at now and then
+_SPARE = timedelta(minutes=1)  # beyond its cadence a kept answer is of no use
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a list of rules has to be told."""
+
+    needed: frozenset[Need]
+    of_rule: tuple[frozenset[Need], ...]
+    kept: frozenset[Need]
+    """Needs of rules over windows of several cadences: the last answer counts until the next one."""
+
+
+@lru_cache(maxsize=1024)
+def plan(rules: tuple[Rule, ...]) -> Plan:
+    """Return what rules need; prompts under one policy share it."""
+    of_rule = tuple(map(needs, rules))
+    mixed = (each for each in of_rule if len({cadence(need.window) for need in each}) > 1)
+    return Plan(frozenset().union(*of_rule), of_rule, frozenset().union(*mixed))
+
+
+class Shared:
+    """Steps that many rules take alike at one tick are taken once.
+
+    Prompts in lockstep (all that are well, all without traffic) so share their streaks and readings: ten thousand of
+    them need the time and the memory of one. The keys are identities of objects that the values keep alive.
+    """
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+        """The instant that the newest answers belong to."""
+        self.beginning = streak.start(at)
+        self._steps: dict[tuple[int, Verdict, int], tuple[Streak, Rule, Streak]] = {}
+        self._readings: dict[tuple[int, int, int, int, datetime], RuleReading] = {}
+        self._blank: dict[tuple[int | float, ...], tuple[Rule, Judgement]] = {}
+
+    def step(self, old: Streak, verdict: Verdict, rule: Rule) -> Streak:
+        """Take a verdict into a streak."""
+        key = id(old), verdict, id(rule)
+        found = self._steps.get(key)
+        if found is None:
+            new = streak.step(old, verdict, self.at, hold=rule.hold, keep_firing_for=rule.keep_firing_for)
+            found = self._steps[key] = old, rule, new
+        return found[2]
+
+    def reading(self, rule: Rule, new: Streak, alert: Judgement, rollback: Judgement, at: datetime) -> RuleReading:
+        """Return the reading of these parts."""
+        key = id(rule), id(new), id(alert), id(rollback), at
+        found = self._readings.get(key)
+        if found is None:
+            found = self._readings[key] = RuleReading(rule, new, alert, rollback, at)
+        return found
+
+    def blank(
+        self, rule: Rule, policy: Effective, causes: Iterable[object], judged: Callable[[], Judgement]
+    ) -> Judgement:
+        """Return the judgement of a rule that has nothing to go by; equal ones are of the very same causes."""
+        key = id(rule), policy.min_samples, policy.alert_confidence, *map(id, causes)
+        known_already = self._blank.get(key)
+        if known_already is None:
+            known_already = self._blank[key] = rule, judged()
+        return known_already[1]
+
+
+class Round:
+    """What one tick brought for the prompts of one shard.
+
+    Args:
+        profile: the profile it was asked under; None when the operator does not know it.
+        answers: what was answered, by need.
+        refreshed: the needs that this tick was to answer; those without an answer have no data.
+        lacking: the needs that nothing can answer, and why.
+        now: the instant of the tick.
+        shared: what prompts have in common.
+    """
+
+    def __init__(
+        self,
+        profile: Profile | None,
+        answers: Mapping[Need, Answer],
+        refreshed: frozenset[Need],
+        lacking: Mapping[Need, Unusable],
+        now: datetime,
+        shared: Shared,
+    ) -> None:
+        self._profile, self._answers, self.refreshed, self.lacking = profile, answers, refreshed, lacking
+        self.now, self.shared = now, shared
+        self.silent = not any(_tells(answer) for answer in answers.values())
+        """No answer holds a series of anybody."""
+        self._judged: dict[int, tuple[Plan, tuple[bool, ...]]] = {}
+
+    def measured(self, identity: Identity) -> dict[Need, Measured]:
+        """Return what was just measured of one version."""
+        return {} if self._profile is None else promql.reading(self._profile, identity, self._answers)
+
+    def judged(self, plan: Plan) -> tuple[bool, ...]:
+        """Tell for each rule whether there is anything new to judge it by."""
+        found = self._judged.get(id(plan))
+        if found is None:
+            fresh = tuple(not needed.isdisjoint(self.refreshed) for needed in plan.of_rule)
+            found = self._judged[id(plan)] = plan, fresh
+        return found[1]
+
+
+class _Kept(NamedTuple):
+    measured: Measured
+    at: datetime
+
+
+@dataclass(slots=True)
+class Watched:
+    """One activation of one version, and the state of its rules."""
+
+    version: str
+    activated_at: datetime | None
+    policy: Effective
+    baselines: Baselines
+    explained: frozenset[str] = frozenset()
+    """Rules whose figures are wanted even while they are well."""
+    plan: Plan = field(init=False)
+    readings: list[RuleReading | None] = field(init=False)
+    """One per rule of the policy; None before it was judged."""
+    shown: list[tuple[State, bool]] = field(init=False)
+    """What the prompt was last woken for: the visible state of each rule, and whether it was ever known."""
+    restored: dict[str, Streak] = field(default_factory=dict)
+    """Streaks from status, of rules that were not judged since the start."""
+    traffic: bool = False
+    new: bool = True
+    """A rule was never judged: all that it needs is asked at once."""
+    quiet_until: datetime | None = None
+    """Without any series nothing can change before: every rule is Unknown and none was firing. None: look each tick."""
+    _kept: dict[Need, _Kept] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Begin with no rule judged."""
+        self._take(self.policy, {}, {})
+
+    def remember(self, rules: Iterable[RuleStatus], now: datetime) -> None:
+        """Take up the states that status remembers."""
+        self.restored = {rule.name: _restored(State(rule.state), min(rule.since, now)) for rule in rules}
+        self._take(self.policy, {}, {name: (old.state, False) for name, old in self.restored.items()})
+
+    def adopt(self, policy: Effective) -> None:
+        """Follow a changed policy: rules that stay as they are keep their streaks, all others begin anew."""
+        names = [rule.name for rule in self.policy.rules]
+        same = {rule.name for rule in self.policy.rules if rule in policy.rules}
+        readings = {name: reading for name, reading in zip(names, self.readings, strict=True) if name in same}
+        self.restored = {name: old for name, old in self.restored.items() if name in same}
+        self._take(policy, readings, dict(zip(names, self.shown, strict=True)))
+        self.new, self.quiet_until = True, None
+
+    def _take(
+        self, policy: Effective, readings: Mapping[str, RuleReading | None], shown: Mapping[str, tuple[State, bool]]
+    ) -> None:
+        self.policy, self.plan = policy, plan(policy.rules)
+        self.readings = [readings.get(rule.name) for rule in policy.rules]
+        self.shown = [shown.get(rule.name, (State.NORMAL, False)) for rule in policy.rules]
+
+    def snapshot(self) -> Readings | None:
+        """Return the readings as facts; None before any rule was judged."""
+        judged = tuple(reading for reading in self.readings if reading is not None)
+        return Readings(self.version, self.activated_at, judged, self.traffic) if judged else None
+
+    def settled(self, at: datetime) -> bool:
+        """Tell whether its pods had the time to take it up, or a rule fires already."""
+        if self.activated_at is None or at - self.activated_at >= self.policy.initial_delay:
+            return True
+        return any(reading is not None and reading.streak.firing for reading in self.readings)
+
+    def look(self, name: Name, tick: Round) -> bool:
+        """Judge what there is news for; return whether the prompt needs a decision."""
+        quiet = self.quiet_until is not None and tick.now < self.quiet_until
+        if quiet and tick.silent:
+            return False  # most prompts of a large cluster have no traffic: they cost next to nothing
+        measured = tick.measured(Identity(name.namespace, name.name, self.version))
+        silent = not any(map(_is_heard, measured.values()))
+        if quiet and silent:
+            return False
+        wake = self._see_traffic(measured)
+        measured |= tick.lacking
+        oldest = self._recall(measured, tick) if self.plan.kept else None
+        for position, fresh in enumerate(tick.judged(self.plan)):
+            if fresh:
+                at = tick.shared.at if oldest is None else self._oldest(position, oldest, tick.shared.at)
+                self.readings[position] = self._judged(position, measured, tick.shared, at)
+        self.new = self.new and None in self.readings
+        wake |= self._is_news(tick.now)
+        self.quiet_until = self._quiet_until(tick.now) if silent else None
+        return wake
+
+    def _see_traffic(self, measured: Mapping[Need, Measured]) -> bool:
+        """Note that some application serves the version; return whether that is news."""
+        if self.traffic:
+            return False
+        requests = (found for need, found in measured.items() if need.quantity is Quantity.REQUESTS)
+        self.traffic = any(isinstance(found, Amount) and found.value > 0 for found in requests)
+        return self.traffic
+
+    def _recall(self, measured: dict[Need, Measured], tick: Round) -> dict[Need, datetime]:
+        """Keep what rules over several windows need again, add what was kept; return the instants of the latter."""
+        for need in self.plan.kept & tick.refreshed:
+            found = measured.get(need)
+            if found is None:
+                self._kept.pop(need, None)
+            else:
+                self._kept[need] = _Kept(found, tick.shared.at)
+        oldest = {}
+        for need in self.plan.kept - tick.refreshed:
+            last = self._kept.get(need)
+            if last is not None and tick.shared.at - last.at <= cadence(need.window) + _SPARE:
+                measured[need], oldest[need] = last
+        return oldest
+
+    def _oldest(self, position: int, kept: Mapping[Need, datetime], at: datetime) -> datetime:
+        return min((kept[need] for need in self.plan.of_rule[position] if need in kept), default=at)
+
+    def _judged(self, position: int, measured: Mapping[Need, Measured], shared: Shared, at: datetime) -> RuleReading:
+        """Judge one rule and take the verdict into its streak."""
+        rule, before = self.policy.rules[position], self.readings[position]
+        alert = self._judgement(rule, measured, self.policy.alert_confidence, told=False)
+        old = before.streak if before is not None else self.restored.pop(rule.name, shared.beginning)
+        new = shared.step(old, alert.verdict, rule)
+        if before is not None and _failed(alert):  # the last answer stands and grows old; the streak stands still
+            return shared.reading(rule, new, before.alert, before.rollback, before.at)
+        alert = self._told(position, alert, new, measured, shared)
+        rollback = alert
+        if new.firing and Action.ROLLBACK in rule.actions:
+            rollback = self._judgement(rule, measured, self.policy.rollback_confidence)
+        return shared.reading(rule, new, alert, rollback, at)
+
+    def _told(
+        self, position: int, alert: Judgement, new: Streak, measured: Mapping[Need, Measured], shared: Shared
+    ) -> Judgement:
+        """Return the judgement with its findings where anybody may want to read them.
+
+        A rule that is well has nothing to tell. One that is Unknown for the same reason as before has told it.
+        """
+        rule, before = self.policy.rules[position], self.readings[position]
+        if rule.name not in self.explained and new.beneath is State.NORMAL:
+            if alert.verdict is Verdict.FALSE:
+                return alert
+            last = before.alert if before is not None else alert
+            if last.findings and (last.verdict, last.because) == (alert.verdict, alert.because):
+                return last
+        judged = partial(self._judgement, rule, measured, self.policy.alert_confidence)
+        found = [measured.get(need) for need in self.plan.of_rule[position]]
+        if any(isinstance(each, Amount | Histogram) for each in found):
+            return judged()
+        return shared.blank(rule, self.policy, (*found, alert.because), judged)
+
+    def _judgement(
+        self, rule: Rule, measured: Mapping[Need, Measured], confidence: float, *, told: bool = True
+    ) -> Judgement:
+        least = self.policy.min_samples
+        return judge(rule, measured, self.baselines, min_samples=least, confidence=confidence, told=told)
+
+    def _is_news(self, now: datetime) -> bool:
+        """Tell whether a rule changed visibly, or asks for a rollback: then the prompt has to be looked at."""
+        news = False
+        for position, reading in enumerate(self.readings):
+            if reading is None:
+                continue
+            visible = visible_state(reading, self.policy.unknown_after, now), known(reading)
+            if visible != self.shown[position]:
+                self.shown[position] = visible
+                news = True
+            news |= reading.streak.firing and Action.ROLLBACK in reading.rule.actions
+        return news
+
+    def _quiet_until(self, now: datetime) -> datetime | None:
+        """Return until when a version without any series stays as it is; None where a rule fires beneath Unknown."""
+        streaks = {id(reading): reading.streak for reading in self.readings if reading is not None}.values()
+        if self.new or any(each.state is not State.UNKNOWN or each.beneath is not State.NORMAL for each in streaks):
+            return None
+        visible = [(each.frozen_at or each.since) + self.policy.unknown_after for each in streaks]
+        return min((instant for instant in visible if instant > now), default=now + _QUIET)
+
+
+@lru_cache(maxsize=4096)
+def _restored(state: State, since: datetime) -> Streak:
+    """Restore a streak; prompts that came to a state at the same tick share it."""
+    return streak.restore(state, since, since)
+
+
+def _tells(answer: Answer) -> bool:
+    return answer.reason not in GAPS if isinstance(answer, Unusable) else bool(answer)
+
+
+def _is_heard(found: Measured) -> bool:
+    """Tell whether this is more than the news that nobody recorded it, which every version hears."""
+    return not (isinstance(found, Unusable) and found.reason in GAPS)
+
+
+def _failed(judgement: Judgement) -> bool:
+    return judgement.verdict is Verdict.UNKNOWN and judgement.because is Reason.QUERY_FAILED
