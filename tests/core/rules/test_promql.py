@@ -233,7 +233,7 @@ def test_no_answer_raises(rows: list[tuple[str, float]]) -> None:
 WRONG = {
     "quantities: {}": "name",
     "[": "not YAML",
-    "- a": "not valid",
+    "- a": "expected name, identity and quantities, found list",
 }
 
 
@@ -249,11 +249,14 @@ def test_a_text_that_is_no_profile_is_refused(text: str, message: str) -> None:
     [
         ("request: {counter: a}", "request"),
         ("requests: {histogram: a}", "latency_buckets is a histogram"),
-        ("requests: {}", "exactly one of counter, histogram"),
-        ("requests: {counter: a, histogram: a}", "exactly one of counter, histogram"),
+        ("requests: {}", "exactly one of counter, counters, histogram"),
+        ("requests: {counter: a, histogram: a}", "exactly one of counter, counters, histogram"),
         ("requests: {counter: a, absent: zero}", "absent zero"),
         ("requests: {counter: a}, errors: {counter: b, absent: zero}", "absent zero"),
+        ("requests: {counters: [a, b]}, errors: {counters: [b, c], absent: zero}", "absent zero"),
         ("errors: {counter: b, absent: zero}", "absent zero"),
+        ("requests: {counters: [a]}", "quantities.requests.counters"),
+        ("latency_buckets: {counters: [a, b]}", "latency_buckets is a histogram"),
         ("requests: {counter: a, where: [{label: b}]}", "exactly one of is, is_not, matches"),
         ("requests: {counter: a, where: [{label: b, is: c, matches: d}]}", "exactly one of is, is_not, matches"),
         ("requests: {counter: a, scale: 0}", "scale"),

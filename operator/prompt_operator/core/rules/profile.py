@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from prompt_operator.core.rules.metrics import Quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -32,27 +37,30 @@ class Matcher(_Data):
 
 
 class Source(_Data):
-    """Where one quantity comes from: a counter, or a classic histogram by its base name.
+    """Where one quantity comes from: a counter, several that are added up, or a classic histogram by its base name.
 
     `scale` turns the exported unit into ours (0.001 for milliseconds). `absent: zero` says that without a matching
     series nothing of the kind happened, provided that the requests are there.
     """
 
     counter: Name | None = None
+    counters: Annotated[tuple[Name, ...], Field(min_length=2)] | None = None
     histogram: Name | None = None
     where: tuple[Matcher, ...] = ()
     scale: float = Field(default=1.0, gt=0)
     absent: Literal["unknown", "zero"] = "unknown"
 
     @property
-    def metric(self) -> str:
-        """The name of the series that is read."""
-        return self.counter or f"{self.histogram}_bucket"
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the series that are read; more than one are added up."""
+        if self.histogram is not None:
+            return (f"{self.histogram}_bucket",)
+        return self.counters or (self.counter or "",)
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.counter is None) == (self.histogram is None):
-            raise ValueError("give exactly one of counter, histogram")
+        if sum(given is not None for given in (self.counter, self.counters, self.histogram)) != 1:
+            raise ValueError("give exactly one of counter, counters, histogram")
         return self
 
 
@@ -67,11 +75,11 @@ class IdentityLabels(_Data):
 class Profile(_Data):
     """One convention of metric names. Quantities that it lacks are not measured."""
 
-    name: Name
-    description: str
-    verified: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", max_length=63)]
+    description: str = ""
+    verified: str = "not verified"
     identity: IdentityLabels
-    quantities: dict[Quantity, Source]
+    quantities: Annotated[dict[Quantity, Source], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -82,20 +90,47 @@ class Profile(_Data):
         return self
 
     def _check_absent(self) -> None:
-        """An absent series may stand for zero only as a part of a family that is there."""
+        """An absent series may stand for zero only as a part of what is counted as requests."""
         requests = self.quantities.get(Quantity.REQUESTS)
         for quantity, source in self.quantities.items():
-            part = quantity is Quantity.ERRORS and requests is not None and source.counter == requests.counter
+            part = quantity is Quantity.ERRORS and requests is not None and {*source.metrics} <= {*requests.metrics}
             if source.absent == "zero" and not part:
-                raise ValueError(f"{quantity}: absent zero is for errors that are counted by the counter of requests")
+                raise ValueError(f"{quantity}: absent zero is for errors that are counted by a counter of requests")
 
 
-def parse_profile(text: str) -> Profile:
-    """Read a profile from YAML; ValueError says what is wrong with it."""
+def parse_profile(text: str, known: Mapping[str, Profile] | None = None) -> Profile:
+    """Read a profile from YAML; ValueError says what is wrong with it, and in which field.
+
+    `extends` names a known profile: labels and quantities that are not given are taken from it, and a quantity given as
+    null is not measured.
+    """
     try:
-        return Profile.model_validate(yaml.safe_load(text))
+        data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"the profile is not YAML: {error}") from error
+        raise ValueError(f"not YAML: {error}") from error
+    if not isinstance(data, dict):
+        kind = type(data).__name__
+        raise ValueError(f"expected name, identity and quantities, found {kind}")  # noqa: TRY004  one error for all
+    try:
+        return Profile.model_validate(_extended(data, known or {}) if "extends" in data else data)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ValueError(f"the profile is not valid: {faults}") from error
+        raise ValueError("; ".join(map(_fault, error.errors(include_url=False)))) from error
+
+
+def _extended(data: Mapping[str, Any], known: Mapping[str, Profile]) -> dict[str, Any]:
+    base = known.get(str(data["extends"]))
+    if base is None:
+        raise ValueError(f"extends: unknown profile {data['extends']!r}, known are {', '.join(sorted(known))}")
+    inherited = base.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"name", "verified"})
+    own = {field: value for field, value in data.items() if field != "extends"}
+    for block in ("identity", "quantities"):
+        if isinstance(given := own.get(block, {}), dict):
+            merged = {**inherited[block], **given}
+            own[block] = {name: value for name, value in merged.items() if value is not None}
+    return {**inherited, **own}
+
+
+def _fault(fault: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

@@ -56,7 +56,13 @@ def increases(
     wanted = ((identity.namespace, namespaces), (identity.prompt, prompts), (identity.version, versions))
     matchers = [one_of(label, values) for label, values in wanted]
     matchers += map(matcher, source.where)
-    return f"sum by ({_grouping(profile, source)}) (increase({selector(source.metric, matchers)}{span}))"
+    parts = [f"increase({selector(metric, matchers)}{span})" for metric in source.metrics]
+    return f"sum by ({_grouping(profile, source)}) ({parts[0] if len(parts) == 1 else _union(parts)})"
+
+
+def _union(parts: Sequence[str]) -> str:
+    """Return all elements of all parts: `or` alone drops an element whose labels equal those of an earlier part."""
+    return " or ".join(f'label_replace({part}, "promptops_part", "{n}", "", "")' for n, part in enumerate(parts))
 
 
 def recorded(
