@@ -17,6 +17,7 @@ from tests.profiles.applications import FIRST, ODD, TRAFFIC, Application
 from devcluster.prometheus import Prometheus
 from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.core.rules import promql
+from prompt_operator.core.rules.baseline import Baselines
 from prompt_operator.core.rules.estimate import Estimate, estimate
 from prompt_operator.core.rules.judgement import Verdict
 from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Measured, Need, Unusable
@@ -176,8 +177,8 @@ def test_a_quantile_lies_in_the_bucket_of_the_slow_requests(
 def test_a_failing_version_fires(readings: dict[str, Reading], profile: str) -> None:
     """A quarter of the requests fail: the rule that rolls back is true at its confidence, and a laxer one is not."""
     strict, lax = (compile_rule("errors", f"error_rate > {share}%", window="1m") for share in (5, 60))
-    assert judge(strict, readings[profile], {}, min_samples=20, confidence=0.9999).verdict is Verdict.TRUE
-    assert judge(lax, readings[profile], {}, min_samples=20, confidence=0.9999).verdict is Verdict.FALSE
+    assert judge(strict, readings[profile], Baselines(), min_samples=20, confidence=0.9999).verdict is Verdict.TRUE
+    assert judge(lax, readings[profile], Baselines(), min_samples=20, confidence=0.9999).verdict is Verdict.FALSE
 
 
 def test_native_is_whole() -> None:
