@@ -10,6 +10,7 @@ import click
 
 from prompt_operator.adapters.credentials import NoCredentials
 from prompt_operator.adapters.http import AddressTaken
+from prompt_operator.handlers.leading import LeaseLost
 from prompt_operator.handlers.lifecycle import operate
 from prompt_operator.settings import options, resolve
 from prompt_operator.telemetry import configure_logging
@@ -26,7 +27,7 @@ def _run(**flags: object) -> None:
     configure_logging(settings.log_format, settings.log_level)
     try:
         asyncio.run(operate(settings))
-    except (NoCredentials, AddressTaken) as error:
+    except (NoCredentials, AddressTaken, LeaseLost) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         sys.exit(130)

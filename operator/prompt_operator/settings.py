@@ -69,6 +69,12 @@ class Settings(BaseModel):
         "TokenReview", description="Who may read metrics and diagnostics: users the API server allows, or everybody."
     )
     mode: Mode = Field(Mode.ACTIVE, description="What the operator does; re-read from the file without a restart.")
+    lease: str = Field(
+        "",
+        pattern=r"^([a-z0-9-]+/)?[a-z0-9.-]+$|^$",
+        description="Lease that one operator at a time holds, NAME or NAMESPACE/NAME; the others stand by. "
+        "Empty: no election.",
+    )
     workers: int = Field(16, ge=1, le=256, description="How many objects are reconciled at once.")
     kubeconfig: str = Field("", description="Path of a kubeconfig; empty: KUBECONFIG, the pod's account, then home.")
     context: str = Field("", description="Context of the kubeconfig; empty: the current one.")

@@ -110,6 +110,7 @@ class Telemetry:
             "prompt_operator_hash_mismatches_total", "Versions whose content no longer has the hash seen first."
         )
         self.store_objects = self._gauge("prompt_operator_store_objects", "Records held in memory.", "kind")
+        self.leader = self._gauge("prompt_operator_leader", "1 while this process decides and writes, 0 in stand-by.")
         self.info = self._gauge(
             "prompt_operator_info", "Always 1; carries the version and the mode.", "version", "mode"
         )
@@ -205,5 +206,5 @@ def configure_logging(log_format: LogFormat, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("kopf", "kubernetes", "aiohttp", "asyncio", "urllib3", "prometheus_api_client"):
+    for noisy in ("kopf", "leaderelection", "kubernetes", "aiohttp", "asyncio", "urllib3", "prometheus_api_client"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

@@ -47,6 +47,9 @@ class Credentials:
     server_hostname: str | None = None
     proxy: str | None = None
     namespace: str = "default"
+    configuration: Any = None
+    """The same for the `kubernetes` package's own client."""
+    in_pod: bool = False
 
 
 def load(
@@ -88,7 +91,7 @@ def _from_service_account(mount: Path, environ: Mapping[str, str]) -> Credential
     config = Configuration()
     in_cluster: Any = InClusterConfigLoader  # the package has no types for it
     token, ca = str(mount / "token"), str(mount / "ca.crt")
-    in_cluster(token, ca, try_refresh_token=False, environ=environ).load_and_set(config)
+    in_cluster(token, ca, environ=environ).load_and_set(config)
     namespace = mount / "namespace"
     return Credentials(
         server=config.host,
@@ -96,6 +99,8 @@ def _from_service_account(mount: Path, environ: Mapping[str, str]) -> Credential
         authorization=FileToken(mount / "token"),
         proxy=_proxy(config),
         namespace=namespace.read_text().strip() if namespace.exists() else "default",
+        configuration=config,
+        in_pod=True,
     )
 
 
@@ -111,6 +116,7 @@ def _from_kubeconfig(path: str, context: str) -> Credentials:
         server_hostname=config.tls_server_name,
         proxy=_proxy(config),
         namespace=chosen["context"].get("namespace", "default"),
+        configuration=config,
     )
 
 

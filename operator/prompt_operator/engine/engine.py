@@ -36,7 +36,7 @@ from prompt_operator.ports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from prompt_operator.core.facts import Facts
     from prompt_operator.core.rules.profile import Profile
@@ -266,6 +266,10 @@ class Engine:
         return None if instant is None else max((instant - self._clock.now()).total_seconds(), 0.0) + 0.01
 
     # --- the loops beside
+
+    def measuring(self) -> tuple[Coroutine[None, None, None], ...]:
+        """Return the loops that ask metric sources; none without a source."""
+        return (self.tick_forever(), self.freezing.forever(self._pace.tick)) if self._sources else ()
 
     async def tick_forever(self) -> None:
         """Judge the rules once per tick, as of its due instant; a tick that takes too long skips the next one."""

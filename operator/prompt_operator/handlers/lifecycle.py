@@ -22,6 +22,7 @@ from prompt_operator.adapters.events import EventRecorder
 from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.adapters.prometheus import PrometheusMetrics
 from prompt_operator.engine.engine import Engine, Pace
+from prompt_operator.handlers.leading import LeaseLost, election, work
 from prompt_operator.handlers.serving import serve
 from prompt_operator.handlers.watch import WATCHED, registry, scope
 from prompt_operator.ports import DEFAULT_SOURCE, GiveUp, NotFound, Retry
@@ -63,6 +64,10 @@ class Running:
     """Since when the store is whole, or is being filled."""
     waiting_for: str = "the store is being filled"
     """Why it is not ready; empty once the store holds everything that exists."""
+    leading: bool = False
+    """It decides and writes; until it holds the Lease it only watches."""
+    lease_lost: str = ""
+    """The Lease that could not be renewed in time."""
 
 
 async def operate(
@@ -81,6 +86,9 @@ async def operate(
         clock: replaces the machine's clocks.
         stop: ends the run.
         started: gets the running parts once the store is whole.
+
+    Raises:
+        LeaseLost: another operator takes over.
     """
     clock, telemetry, stop = clock or SystemClock(), Telemetry(), stop or asyncio.Event()
     take_signals(stop)
@@ -118,12 +126,17 @@ async def operate(
         if not stop.is_set():
             if started is not None:
                 started.set_result(running)
+            candidate = election(settings.lease, credentials, clock)
+            if candidate is not None:
+                stack.push_async_callback(candidate.release)
             beside = [
                 _follow_mode(running, watch),
                 engine.sweep_forever(WATCHED),
-                *([engine.tick_forever(), engine.freezing.forever(settings.tick.total_seconds())] if metrics else []),
+                work(running, candidate, stop),
             ]
             await _watch(running, settings, credentials, stop, servers, beside)
+    if running.lease_lost:
+        raise LeaseLost(f"Lease {running.lease_lost} could not be renewed in time: another operator takes over")
     _log.info("ended; what was projected stays, and the next start continues from it")
 
 
@@ -153,8 +166,7 @@ async def _watch(
 ) -> None:
     """Run the queue, kopf's watches and what goes on beside them, until `stop` is set or kopf ends by itself."""
     engine, ended = running.engine, asyncio.Event()
-    tasks = [asyncio.create_task(each) for each in (*beside, _end(engine, stop, servers, ended))]
-    engine.queue.start()
+    tasks = [asyncio.create_task(each) for each in (*beside, _end(running, stop, servers, ended))]
     _log.info("watching %s", ", ".join(settings.namespaces) or "all namespaces")
     try:
         ours = asyncio.all_tasks()
@@ -173,10 +185,13 @@ async def _watch(
         await engine.queue.stop(_DRAIN)
 
 
-async def _end(engine: Engine, stop: asyncio.Event, servers: contextlib.AsyncExitStack, ended: asyncio.Event) -> None:
-    """Finish runs and requests before kopf ends: it waits five seconds for tasks on its loop that are not its own."""
+async def _end(running: Running, stop: asyncio.Event, servers: contextlib.AsyncExitStack, ended: asyncio.Event) -> None:
+    """Finish runs and requests before kopf ends: it waits five seconds for tasks on its loop that are not its own.
+
+    Without the Lease nothing is finished: another operator may be at it by now.
+    """
     await stop.wait()
-    await engine.queue.stop(_DRAIN)
+    await running.engine.queue.stop(0.0 if running.lease_lost else _DRAIN)
     await servers.aclose()
     ended.set()
 

@@ -78,7 +78,7 @@ def _prometheus(running: Running) -> str:
 
 
 def _rules(running: Running) -> str:
-    late = running.engine.late
+    late = running.engine.late if running.leading else 0.0
     return f"the last tick of the rules is {late:.0f} s overdue" if late > 0 else ""
 
 
@@ -87,6 +87,7 @@ def _diagnostics(running: Running) -> dict[str, Any]:
     prompts = running.engine.store.prompts
     return {
         "mode": running.mode.now,
+        "leading": running.leading,
         "prompts": {
             "held": sorted(f"{name.namespace}/{name.name} {v}" for name, p in prompts.items() for v in p.held),
             "firing": sorted(f"{name.namespace}/{name.name} {r}" for name, p in prompts.items() for r in p.firing),
