@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ACCOUNT = "system:serviceaccount:prompt-operator:prompt-operator"
 KINDS = ("prompts", "promptversions", "experiments", "promptpolicies", "promptrollbacks")
 TEAM = "team"
+HOME = "prompt-operator"
+"""Namespace of the operator itself, and the name of its Lease."""
 READ = ("get", "list", "watch")
 VERBS = (*READ, "create", "update", "patch", "delete", "deletecollection", "escalate", "bind", "impersonate", "restore")
 MAY = {
@@ -153,7 +155,7 @@ class Run:
 def run(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A run that has done each kind of thing the operator does."""
     folder = tmp_path_factory.mktemp("run")
-    with Run(plane, folder) as run:
+    with Run(plane, folder, f"--lease={HOME}/{HOME}") as run:
         apply(plane, (REPO / "manifests" / "samples" / "smallest.yaml").read_text("utf-8"))
         kubectl(plane, "wait", "--for=condition=Ready", "prompt/greeting", "--timeout=30s")
         apply(plane, NEW_VERSION + "---" + COMPANIONS)
@@ -255,7 +257,7 @@ def test_metrics_are_for_those_who_may_read_them(run: Run) -> None:
 def test_each_right_to_write_is_used(run: Run) -> None:
     """The audit log shows the same verbs that the roles grant, so none is left over from what the operator once did."""
     run.metrics(f"system:serviceaccount:{TEAM}:scraper")
-    writes = {right for right in granted("rbac.yaml") if right[2] not in READ}
+    writes = {right for right in granted("rbac.yaml", "lease.yaml") if right[2] not in READ}
     by_apply = {("", "configmaps", "create")}  # an apply that creates needs it, and is logged as a patch
     assert written(run.plane) | by_apply == writes
 
@@ -270,10 +272,32 @@ def test_the_account_may_do_nothing_else(plane: ControlPlane) -> None:
     assert {ask for ask, yes in zip(asked, answers, strict=True) if yes} == wanted
 
 
-def allowed(plane: ControlPlane, tls: ssl.SSLContext, group: str, name: str, verb: str) -> bool:
+def test_only_its_own_lease(plane: ControlPlane) -> None:
+    """In its own namespace it may create Leases and read and renew the one of its name: no other, nowhere else."""
+    tls = ssl.create_default_context(cafile=str(plane.ca_file))
+    lease = ("coordination.k8s.io", "leases")
+    verbs = {verb for verb in VERBS if allowed(plane, tls, *lease, verb, namespace=HOME, named=HOME)}
+    assert verbs == {"create", "get", "update"}
+    others = {verb for verb in VERBS if allowed(plane, tls, *lease, verb, namespace=HOME, named="other")}
+    assert others == {"create"}
+
+
+def allowed(
+    plane: ControlPlane,
+    tls: ssl.SSLContext,
+    group: str,
+    name: str,
+    verb: str,
+    *,
+    namespace: str = TEAM,
+    named: str = "",
+) -> bool:
     """Ask SubjectAccessReview about the account, with the groups that its token carries."""
     kind, _, subresource = name.partition("/")
-    attributes = {"namespace": TEAM, "group": group, "resource": kind, "subresource": subresource, "verb": verb}
+    attributes = {
+        "namespace": namespace, "group": group, "resource": kind, "subresource": subresource, "verb": verb,
+        "name": named,
+    }  # fmt: skip
     groups = ["system:serviceaccounts", "system:serviceaccounts:prompt-operator", "system:authenticated"]
     body = {
         "apiVersion": "authorization.k8s.io/v1",

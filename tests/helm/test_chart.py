@@ -138,6 +138,15 @@ def test_the_recording_rules_are_the_plain_ones_and_only_where_they_are_known(te
     assert rule["metadata"]["labels"]["release"] == "stack"
 
 
+def test_without_a_lease_there_is_no_right_to_one(template: Template) -> None:
+    """Election switched off: no Role for it, and an empty setting; another name is the one that the Role names."""
+    off = by_name(template("--set=settings.lease="))
+    assert not {name for _, name in off if name.endswith("-lease")}
+    named = by_name(template("--set=settings.lease=other", "--set=replicas=2"))
+    assert named["Role", "prompt-operator-lease"]["rules"][1]["resourceNames"] == ["other"]
+    assert named["Deployment", "prompt-operator"]["spec"]["replicas"] == 2
+
+
 def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     """A mistyped profile is named instead of recording nothing."""
     flags = ("--api-versions=monitoring.coreos.com/v1", "--set=metrics.recordingRules.profiles={nativ}")
@@ -160,7 +169,8 @@ def test_the_settings_file_is_one_the_operator_reads(template: Template, tmp_pat
 @pytest.mark.parametrize(
     ("flag", "says"),
     [
-        ("--set=replicas=2", "replicas"),
+        ("--set=replicas=0", "replicas"),
+        ("--set=replicas=2,settings.lease=", "replicas above 1 need settings.lease"),
         ("--set=settings.prometheusURL=http://x", "prometheusURL"),
         ("--set=settings.mode=Off", "settings/mode"),
         ("--set=image.repository=", "image/repository"),
