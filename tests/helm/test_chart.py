@@ -170,7 +170,7 @@ def test_the_settings_file_is_one_the_operator_reads(template: Template, tmp_pat
     ("flag", "says"),
     [
         ("--set=replicas=0", "replicas"),
-        ("--set=replicas=2,settings.lease=", "replicas above 1 need settings.lease"),
+        ("--set=replicas=2,settings.lease=", "replicas above 1 need settings/lease"),
         ("--set=settings.prometheusURL=http://x", "prometheusURL"),
         ("--set=settings.mode=Off", "settings/mode"),
         ("--set=image.repository=", "image/repository"),
