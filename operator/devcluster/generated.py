@@ -9,19 +9,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from devcluster.paths import REPO
-from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.api import crdgen, reference
-from prompt_operator.core.rules import recording
-from prompt_operator.settings import Settings, flag, variable
+from prompt_operator.settings import FILE_ONLY, Settings, flag, variable
+from prompt_operator.sources import Header, Source
 from prompt_operator.telemetry import Telemetry
 
-_WRITTEN = "# Written by ./operator/dev generate from the metric profile; see docs/long-windows.md.\n"
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 BEGIN, END = "<!-- generated: ./operator/dev generate -->\n", "<!-- end of the generated part -->\n"
 
 
@@ -30,50 +30,17 @@ def whole_files() -> dict[str, str]:
     crds = crdgen.render()
     copies = {f"helm/prompt-operator/files/crds/{name}": text for name, text in crds.items()}
     return (
-        {f"crds/{name}": text for name, text in crds.items()}
-        | copies
-        | recording_rules()
-        | {"docs/reference/api.md": reference.render()}
+        {f"crds/{name}": text for name, text in crds.items()} | copies | {"docs/reference/api.md": reference.render()}
     )
-
-
-def recording_rules() -> dict[str, str]:
-    """Path in the checkout -> text: the rules of each profile for Prometheus, as a PrometheusRule and for the chart."""
-    files = {}
-    for name, profile in load_profiles().items():
-        groups = {"groups": [recording.rule_group(profile)]}
-        files[f"manifests/recording-rules/{name}.rules.yaml"] = _yaml(groups)
-        files[f"manifests/recording-rules/{name}.prometheusrule.yaml"] = _yaml(
-            _prometheus_rule(name) | {"spec": groups}
-        )
-        files[f"helm/prompt-operator/files/recording-rules/{name}.yaml"] = _yaml(groups)
-    return files
-
-
-def _prometheus_rule(profile: str) -> dict[str, Any]:
-    labels = {"app.kubernetes.io/name": "prompt-operator"}
-    metadata = {"name": f"prompt-operator-{profile}", "namespace": "prompt-operator", "labels": labels}
-    return {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": metadata}
-
-
-class _Blocks(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, one line of the expression a line."""
-
-
-def _text_node(dumper: _Blocks, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Blocks.add_representer(str, _text_node)
-
-
-def _yaml(document: dict[str, Any]) -> str:
-    return _WRITTEN + yaml.dump(document, Dumper=_Blocks, sort_keys=False, width=1000)
 
 
 def parts() -> dict[str, str]:
     """Path in the checkout -> text between the marks."""
-    return {"docs/reference/settings.md": settings_table(), "docs/reference/metrics.md": metrics_table()}
+    return {
+        "docs/reference/settings.md": settings_table(),
+        "docs/metrics-sources.md": sources_table(),
+        "docs/reference/metrics.md": metrics_table(),
+    }
 
 
 def rendered(root: Path) -> dict[str, str]:
@@ -112,17 +79,33 @@ def _text(path: Path) -> str | None:
 def settings_table() -> str:
     """Each setting with its flag, its variable, its name in the file and its default."""
     rows = [
-        (f"`{flag(name)}`", f"`{variable(name)}`", f"`{field.alias}`", _default(field.default), field.description or "")
+        (*_outside(name), f"`{field.alias}`", _default(field.default), field.description or "")
         for name, field in Settings.model_fields.items()
         if not field.exclude
     ]
     return reference.table(("flag", "environment", "in the file", "default", "what it does"), rows)
 
 
+def sources_table() -> str:
+    """Each field of a metric source in the settings file, and of its headers."""
+    fields: list[tuple[str, type[BaseModel]]] = [("", Source), ("headers[].", Header)]
+    rows = [
+        (f"`{inside}{field.alias}`", _default(None if field.is_required() else field.default), field.description or "")
+        for inside, block in fields
+        for field in block.model_fields.values()
+    ]
+    return reference.table(("field", "default", "what it is"), rows)
+
+
+def _outside(name: str) -> tuple[str, str]:
+    """Return flag and variable of a setting."""
+    return ("-", "-") if name in FILE_ONLY else (f"`{flag(name)}`", f"`{variable(name)}`")
+
+
 def _default(value: object) -> str:
     if isinstance(value, timedelta):
         return f"`{value.total_seconds():g}s`"
-    return f"`{value}`" if value not in ("", ()) else "-"
+    return f"`{value}`" if value not in ("", (), None) else "-"
 
 
 def metrics_table() -> str:

@@ -9,18 +9,21 @@ import difflib
 import logging
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import click
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from prompt_operator.core import duration
 from prompt_operator.core.mode import Mode
+from prompt_operator.ports import DEFAULT_SOURCE
+from prompt_operator.sources import Duration, Header, Source, checked_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
 
 _PREFIX = "PROMPT_OPERATOR_"
 _log = logging.getLogger(__name__)
@@ -30,14 +33,6 @@ class SettingsError(click.ClickException):
     """A setting is wrong; the message names it, where it was given, and what would be right."""
 
     exit_code = 2
-
-
-def _duration(value: object) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a duration such as 15s or 1m")  # noqa: TRY004  pydantic wants ValueError
-    return duration.parse(value)
 
 
 def _listed(value: object) -> object:
@@ -51,9 +46,22 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
     prometheus_url: str = Field("", description="Address of the Prometheus to query; empty: no rule can be judged.")
-    tick: Annotated[timedelta, BeforeValidator(_duration)] = Field(
-        timedelta(seconds=15), ge=timedelta(seconds=1), description="How often rules are judged."
+    prometheus_ca_file: str = Field(
+        "", description="Certificates of the authorities to trust for it, PEM; empty: the machine's."
     )
+    prometheus_bearer_token_file: str = Field(
+        "", description="File with the bearer token for it; read again when it changes."
+    )
+    prometheus_query_lag: Duration = Field(
+        timedelta(),
+        ge=timedelta(),
+        le=timedelta(minutes=10),
+        description="How far behind the present its newest samples may be; 30s or more behind remote write.",
+    )
+    sources: tuple[Source, ...] = Field(
+        (), max_length=50, description="Further metric sources, which `metrics.source` names; only in the file."
+    )
+    tick: Duration = Field(timedelta(seconds=15), ge=timedelta(seconds=1), description="How often rules are judged.")
     namespaces: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="Namespace to watch; repeatable. None means all."
     )
@@ -87,9 +95,7 @@ class Settings(BaseModel):
     @field_validator("prometheus_url")
     @classmethod
     def _http(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} does not begin with http:// or https://")
-        return value.rstrip("/")
+        return checked_url(value) if value else ""
 
     @field_validator("health_address", "metrics_address")
     @classmethod
@@ -98,8 +104,37 @@ class Settings(BaseModel):
             split_address(value)
         return value
 
+    @model_validator(mode="after")
+    def _one_source_per_name(self) -> Self:
+        try:
+            names = [source.name for source in self.metric_sources()]
+        except ValidationError as error:
+            raise ValueError(_explain(error, {})) from None
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            also = ": --prometheus-url is the source default" if DEFAULT_SOURCE in twice else ""
+            raise ValueError(f"two metric sources are called {', '.join(twice)}{also}")
+        if not self.prometheus_url and (self.prometheus_ca_file or self.prometheus_bearer_token_file):
+            raise ValueError("--prometheus-ca-file and --prometheus-bearer-token-file need --prometheus-url")
+        return self
+
+    def metric_sources(self) -> tuple[Source, ...]:
+        """Return every source: `default`, where an address is set for it, and those of the file."""
+        if not self.prometheus_url:
+            return self.sources
+        default = Source(
+            name=DEFAULT_SOURCE,
+            url=self.prometheus_url,
+            ca_file=self.prometheus_ca_file,
+            bearer_token_file=self.prometheus_bearer_token_file,
+            query_lag=self.prometheus_query_lag,
+        )
+        return (default, *self.sources)
+
 
 _NAMES = tuple(name for name in Settings.model_fields if name != "mode_pinned")
+FILE_ONLY = frozenset({"sources"})
+"""Settings with a structure of their own: neither a flag nor a variable."""
+_FLAGS = tuple(name for name in _NAMES if name not in FILE_ONLY)
 
 
 def split_address(address: str) -> tuple[str | None, int]:
@@ -126,7 +161,7 @@ def variable(name: str) -> str:
 
 def options() -> list[click.Option]:
     """Return the settings as options of a click command, without defaults: those come after environment and file."""
-    return [_option(name) for name in _NAMES]
+    return [_option(name) for name in _FLAGS]
 
 
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
@@ -206,11 +241,14 @@ def _option(name: str) -> click.Option:
 
 
 def _metavar(name: str) -> str:
-    named = {"tick": "DURATION", "workers": "N", "config": "FILE", "kubeconfig": "FILE", "prometheus_url": "URL"}
     annotation = Settings.model_fields[name].annotation
+    if annotation is timedelta:
+        return "DURATION"
+    if name in {"config", "kubeconfig"} or name.endswith("_file"):
+        return "FILE"
     choices = list(Mode) if annotation is Mode else get_args(annotation)
     literal = all(isinstance(one, str) for one in choices)  # of a tuple's type the arguments are types
-    return named.get(name) or (literal and "|".join(choices)) or "TEXT"
+    return {"workers": "N", "prometheus_url": "URL"}.get(name) or (literal and "|".join(choices)) or "TEXT"
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
@@ -220,7 +258,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
         found["prometheus_url"] = ("PROMETHEUS_URL", environ["PROMETHEUS_URL"])
     if environ.get("PROMPTS_ENABLED", "").lower() in {"false", "0", "no"}:
         found["mode"] = ("PROMPTS_ENABLED", Mode.FALLBACK)
-    for name in _NAMES:
+    for name in _FLAGS:
         if variable(name) in environ:
             found[name] = (variable(name), environ[variable(name)])
     return found
@@ -234,8 +272,10 @@ def _from_file(path: Path, *, empty: bool = True) -> dict[str, tuple[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"cannot read {path}: {_yaml_problem(error)}") from None
     if not text and not empty:
         raise SettingsError(f"{path} is empty")
     if content is None:
@@ -248,6 +288,13 @@ def _from_file(path: Path, *, empty: bool = True) -> dict[str, tuple[str, Any]]:
     return {known[key]: (f"{key} in {path}", value) for key, value in content.items()}
 
 
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """Say what is wrong and where, without the line itself: it may hold the value of a header."""
+    mark = getattr(error, "problem_mark", None)
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{getattr(error, 'problem', None) or 'this is not YAML'}{where}"
+
+
 def _unknown(key: str, known: list[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
     return f"unknown setting {key!r}, " + (f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}")
@@ -255,8 +302,16 @@ def _unknown(key: str, known: list[str]) -> str:
 
 def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
     lines = []
-    for problem in error.errors(include_url=False):
-        key = str(problem["loc"][0])
+    for problem in error.errors(include_url=False, include_input=False):
+        key, *inside = map(str, problem["loc"] or ("",))
         name = next((name for name in _NAMES if key in (name, to_camel(name))), key)
-        lines.append(f"{sources.get(name, name)}: {problem['msg'].removeprefix('Value error, ')}")
+        where = ".".join((sources.get(name, name), *inside))
+        lines.append(f"{where}: {_message(problem)}" if where else _message(problem))
     return "\n".join(lines)
+
+
+def _message(problem: ErrorDetails) -> str:
+    if problem["type"] == "extra_forbidden":
+        block = Header if "headers" in problem["loc"] else Source
+        return _unknown(str(problem["loc"][-1]), [str(field.alias) for field in block.model_fields.values()])
+    return problem["msg"].removeprefix("Value error, ")

@@ -16,6 +16,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from prompt_operator.issues import Issues
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -55,7 +57,7 @@ class QueueMetrics:
 
 
 class Telemetry:
-    """All metrics of one operator process; `registry` is what `/metrics` shows."""
+    """All metrics of one operator process, which `registry` holds for `/metrics`, and its issues for /diagnostics."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
@@ -63,6 +65,7 @@ class Telemetry:
         self._queue_metrics()
         self._outside_metrics()
         self._decision_metrics()
+        self.issues = Issues()
 
     def queue(self, name: str) -> QueueMetrics:
         """Return the metrics of the work queue of this name."""
@@ -144,6 +147,9 @@ class Telemetry:
         )
         self.query_failures = self._counter(
             "prompt_operator_query_failures_total", "Queries without a whole answer.", "source"
+        )
+        self.source_up = self._gauge(
+            "prompt_operator_source_up", "1 while a metric source gives whole answers, else 0.", "source"
         )
         self.events = self._counter("prompt_operator_events_total", "Kubernetes Events written.", "outcome")
         self.events_dropped = self._counter(

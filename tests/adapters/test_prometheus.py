@@ -10,17 +10,17 @@ import math
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
 import pytest
-import requests
 
 from prompt_operator.adapters.prometheus import CONCURRENCY, Limits, PrometheusMetrics
 from prompt_operator.ports import Sample, Unavailable
+from prompt_operator.sources import Source
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 LIMITS = Limits(connect_seconds=1.0, total_seconds=0.8, response_bytes=20_000, failures=3, open_seconds=90.0)
@@ -39,6 +39,8 @@ class Handler(BaseHTTPRequestHandler):
         form = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
         with self.server.lock:
             self.server.asked.append((self.path, parse_qs(form)))
+            self.server.clients.add(self.client_address[1])
+            self.server.headers.append(dict(self.headers))
         self.server.behaviour(self)
 
     do_GET = do_POST  # noqa: N815  the base class's way to name methods
@@ -65,6 +67,10 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behaviour: Behaviour = vector()
         self.asked: list[tuple[str, dict[str, list[str]]]] = []
+        self.clients: set[int] = set()
+        """Ports from which queries came."""
+        self.headers: list[dict[str, str]] = []
+        """Of each query."""
         self.lock = threading.Lock()
         self.finish = threading.Event()
 
@@ -154,6 +160,11 @@ def dropped(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def source(url: str, **fields: Any) -> Source:
+    """Settings of a source."""
+    return Source(name="default", url=url, **fields)
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A running server."""
@@ -172,7 +183,6 @@ class Client:
 
     metrics: PrometheusMetrics
     ticks: Ticks
-    sessions: list[requests.Session] = field(default_factory=list)
 
     async def ask(self, promql: str = "up") -> list[Sample]:
         """Ask one query."""
@@ -182,14 +192,9 @@ class Client:
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[Client]:
     """An adapter for the server."""
-    ticks, sessions = Ticks(), list[requests.Session]()
-
-    def session() -> requests.Session:
-        sessions.append(requests.Session())
-        return sessions[-1]
-
-    metrics = PrometheusMetrics(f"{server.url}/prefix/", monotonic=ticks, session=session, limits=LIMITS)
-    yield Client(metrics, ticks, sessions)
+    ticks = Ticks()
+    metrics = PrometheusMetrics(source(f"{server.url}/prefix/"), monotonic=ticks, limits=LIMITS)
+    yield Client(metrics, ticks)
     server.finish.set()
     await metrics.close()
 
@@ -206,6 +211,7 @@ async def test_query_goes_as_a_form_with_its_time(server: Server, client: Client
         "time": ["1767268800.250"],
         "timeout": ["0.8s"],
         "partial_response": ["false"],
+        "deny_partial_response": ["1"],
     }
 
 
@@ -232,7 +238,7 @@ async def test_an_empty_vector_is_an_answer(server: Server, client: Client) -> N
     """No series is a whole answer, not a failure."""
     server.behaviour = vector()
     assert await client.ask() == []
-    assert client.metrics.connected
+    assert not client.metrics.breaker.is_open
 
 
 async def test_a_harmless_info_lets_the_answer_pass(server: Server, client: Client) -> None:
@@ -264,6 +270,8 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
     "error with 200": (raw(envelope().replace(b"success", b"error")), "error"),
     "warnings": (vector(element(), warnings=["store 3 unavailable"]), "store 3 unavailable"),
     "truncated": (vector(element(), infos=["results truncated due to limit"]), "truncated"),
+    "partial (VictoriaMetrics)": (vector(element(), isPartial=True), "isPartial"),
+    "nested too deep": (raw(b"[" * 20_000), "not JSON"),
     "matrix": (raw(envelope([], "matrix")), "matrix"),
     "scalar": (raw(envelope([1, "2"], "scalar")), "scalar"),
     "native histogram": (vector({"metric": {}, "histogram": [1, {}]}), "not a sample"),
@@ -291,7 +299,7 @@ async def test_refused_connection() -> None:
     """Nobody listens: Unavailable at once."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    metrics = PrometheusMetrics(f"http://127.0.0.1:{port}", limits=LIMITS)
+    metrics = PrometheusMetrics(source(f"http://127.0.0.1:{port}"), limits=LIMITS)
     with pytest.raises(Unavailable, match="cannot be reached"):
         await metrics.query("up", AT)
     await metrics.close()
@@ -316,7 +324,7 @@ async def test_breaker_opens_and_tries_again_after_its_time(server: Server, clie
     """Three failures in a row, then no query for 90 s; one probe; a failed probe waits again, a good one closes."""
     server.behaviour = refusal(503)
     await failing(client, 3)
-    assert not client.metrics.connected
+    assert client.metrics.breaker.is_open
     with pytest.raises(Unavailable, match="left alone") as caught:
         await client.ask()
     assert caught.value.after == 90.0
@@ -330,7 +338,7 @@ async def test_breaker_opens_and_tries_again_after_its_time(server: Server, clie
     client.ticks.seconds = 180.0
     assert await client.ask()
     assert await client.ask()
-    assert client.metrics.connected
+    assert not client.metrics.breaker.is_open
     assert len(server.asked) == 6
 
 
@@ -339,7 +347,7 @@ async def test_a_bad_query_does_not_open_the_breaker(server: Server, client: Cli
     """What is wrong with one query says nothing about the others."""
     server.behaviour = FAULTS[about_the_query][0]
     await failing(client, 6)
-    assert client.metrics.connected
+    assert not client.metrics.breaker.is_open
     assert len(server.asked) == 6
 
 
@@ -350,7 +358,7 @@ async def test_a_success_resets_the_count(server: Server, client: Client) -> Non
         await failing(client, 2)
         server.behaviour = vector()
         await client.ask()
-    assert client.metrics.connected
+    assert not client.metrics.breaker.is_open
 
 
 async def test_half_open_lets_one_probe_through(server: Server, client: Client) -> None:
@@ -377,7 +385,7 @@ async def test_a_cancelled_probe_frees_its_place(server: Server, client: Client)
     server.finish.set()
     server.behaviour = vector(element())
     assert await client.ask()
-    assert client.metrics.connected
+    assert not client.metrics.breaker.is_open
 
 
 async def test_at_most_four_queries_at_once(server: Server, client: Client) -> None:
@@ -398,7 +406,7 @@ async def test_at_most_four_queries_at_once(server: Server, client: Client) -> N
     server.behaviour = count
     await asyncio.gather(*(client.ask() for _ in range(3 * CONCURRENCY)))
     assert most == CONCURRENCY
-    assert len(client.sessions) == CONCURRENCY
+    assert len(server.clients) == CONCURRENCY
 
 
 async def test_closed_is_unavailable(server: Server, client: Client) -> None:

@@ -17,6 +17,7 @@ from prompt_operator.adapters.cluster import ApiCluster
 from prompt_operator.handlers.lifecycle import Running, operate
 from prompt_operator.ports import (
     CONFIG_MAP,
+    DEFAULT_SOURCE,
     PROMPT,
     PROMPT_POLICY,
     PROMPT_ROLLBACK,
@@ -30,10 +31,10 @@ from prompt_operator.settings import Settings
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
-    from prompt_operator.ports import Kind, Manifest
+    from prompt_operator.ports import Kind, Manifest, Metrics
 
 T = TypeVar("T")
 
@@ -86,10 +87,10 @@ class ScriptedMetrics:
 class _Thread(threading.Thread):
     """One run of the operator with an event loop of its own: kopf takes every task on its loop for one of its own."""
 
-    def __init__(self, settings: Settings, metrics: ScriptedMetrics, clock: ShiftedClock) -> None:
+    def __init__(self, settings: Settings, sources: Mapping[str, Metrics] | None, clock: ShiftedClock) -> None:
         super().__init__(name="operator", daemon=True)
         self.started: concurrent.futures.Future[Running] = concurrent.futures.Future()
-        self._arguments = (settings, metrics, clock)
+        self._arguments = (settings, sources, clock)
         self.loop: asyncio.AbstractEventLoop
         self.task: asyncio.Task[None]
         self.stop: asyncio.Event
@@ -101,11 +102,11 @@ class _Thread(threading.Thread):
             asyncio.run(self._run())
 
     async def _run(self) -> None:
-        settings, metrics, clock = self._arguments
+        settings, sources, clock = self._arguments
         self.loop, self.stop = asyncio.get_running_loop(), asyncio.Event()
         started: asyncio.Future[Running] = self.loop.create_future()
         self.task = asyncio.create_task(
-            operate(settings, metrics=metrics, clock=clock, stop=self.stop, started=started)
+            operate(settings, sources=sources, clock=clock, stop=self.stop, started=started)
         )
         either: set[asyncio.Future[Any]] = {self.task, started}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -142,13 +143,15 @@ class Operated:
     clock: ShiftedClock
     settings: Settings
     running: Running | None = None
+    sources: Mapping[str, Metrics] | None = None
+    """What stands for Prometheus; None: the servers of the settings."""
     keeps_time: bool = False
     """Whether the operator compares its (moved) clock with the API server's, which no test can move."""
     _thread: _Thread | None = None
 
     async def start(self) -> Self:
         """Start the operator and wait until its store is whole."""
-        self._thread = _Thread(self.settings, self.metrics, self.clock)
+        self._thread = _Thread(self.settings, self.sources, self.clock)
         self.running = await asyncio.wait_for(asyncio.wrap_future(self._thread.started), DEADLINE)
         if not self.keeps_time:
             self.set_skew(0.0)
@@ -315,7 +318,8 @@ async def operated(kubeconfig: Path, namespace: str, **settings: Any) -> AsyncIt
     clock = ShiftedClock()
     access = credentials.load(str(kubeconfig))
     async with ApiCluster(access, Telemetry(), SystemClock(), version="test") as api:
-        one = Operated(api, namespace, ScriptedMetrics(namespace=namespace), clock, chosen)
+        metrics = ScriptedMetrics(namespace=namespace)
+        one = Operated(api, namespace, metrics, clock, chosen, sources={DEFAULT_SOURCE: metrics})
         try:
             yield one
         finally:

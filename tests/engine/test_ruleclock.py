@@ -247,7 +247,7 @@ def test_a_failed_query_keeps_the_last_judgement() -> None:
     assert (after_.at, after_.alert, after_.rollback) == (before.at, before.alert, before.rollback)
     assert after_.streak.state is State.UNKNOWN
     assert after_.streak.beneath is State.FIRING
-    assert bench.rules.failing_since == bench.at
+    assert bench.rules.outages.failing == {DEFAULT_SOURCE: bench.at}
 
 
 def test_a_failed_query_of_a_rule_never_judged_is_unknown() -> None:
@@ -261,14 +261,14 @@ def test_a_failed_query_of_a_rule_never_judged_is_unknown() -> None:
 
 
 def test_prometheus_that_answers_again_is_noted() -> None:
-    """`failing_since` is None again after a whole answer."""
+    """The outage is over with a whole answer."""
     bench = Bench()
     bench.watch()
     bench.metrics.down = True
     bench.tick(minutes=3)
     bench.metrics.down = False
     bench.tick(seconds=15)
-    assert bench.rules.failing_since is None
+    assert bench.rules.outages.failing == {}
     assert bench.reading().streak.state is State.FIRING
 
 
@@ -361,7 +361,10 @@ def test_one_line_tells_of_an_outage_and_one_of_its_end(caplog: pytest.LogCaptur
         for down in (True, True, True, False, False):
             bench.metrics.down = down
             bench.tick(minutes=3)
-    assert [("failed" in line, DEFAULT_SOURCE in line) for line in caplog.messages] == [(True, True), (False, True)]
+    began, ended = caplog.messages
+    assert began.startswith(f"metric source {DEFAULT_SOURCE}: ")
+    assert "queries failed: Prometheus did not answer" in began
+    assert ended.startswith(f"metric source {DEFAULT_SOURCE} answers again")
 
 
 def test_missing_recording_rules_are_no_failure_of_prometheus() -> None:
@@ -370,7 +373,7 @@ def test_missing_recording_rules_are_no_failure_of_prometheus() -> None:
     bench.metrics.recorded = False
     bench.watch()
     bench.tick(minutes=3)
-    assert bench.rules.failing_since is None
+    assert bench.rules.outages.failing == {}
     assert "recording rules missing" in bench.reading("negative-feedback").alert.message
 
 

@@ -31,6 +31,7 @@ from prompt_operator.core.rules.units import WINDOWS
 from prompt_operator.engine.ruleclock import RuleClock
 from prompt_operator.engine.store import Name
 from prompt_operator.ports import DEFAULT_SOURCE
+from prompt_operator.sources import Source
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def judged(server: Prometheus, policy: Effective | None = None) -> dict[str, Rul
     """Judge the built-in rules and the long ones by the rule clock, once; return what it knows by rule."""
 
     async def tick() -> dict[str, RuleReading]:
-        metrics = PrometheusMetrics(server.url)
+        metrics = PrometheusMetrics(Source(name="default", url=server.url))
         sources, profiles = {DEFAULT_SOURCE: metrics}, {"native": NATIVE}
         rules = RuleClock(sources, profiles, Clock(), wake=lambda _: None, telemetry=Telemetry())
         name = Name(BOT.namespace, BOT.prompt)
@@ -178,7 +179,7 @@ def test_every_metric_is_true(server: Prometheus, happened: list[Answered], wind
 async def _measured(server: Prometheus, window: str) -> dict[Need, Measured]:
     rules = [compile_rule("any", f"{name} > baseline", window=window) for name in METRICS]
     asked = promql.queries(NATIVE, [need for rule in rules for need in needs(rule)], ["shop"])
-    metrics = PrometheusMetrics(server.url)
+    metrics = PrometheusMetrics(Source(name="default", url=server.url))
     told: dict[Need, Answer] = {}
     for query in asked:
         told[query.need] = promql.absorb(query, await metrics.query(query.promql, END))

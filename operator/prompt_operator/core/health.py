@@ -66,6 +66,14 @@ def healthy(facts: Facts, mode: str, active: str, refused: Iterable[Refused], no
         return _healthy("Unknown", Reason.FALLBACK, "applications use their built-in default")
     if not active:
         return _healthy("Unknown", Reason.NOTHING_SERVED, "no version is active")
+    said = _measured(facts, active, refused, now)
+    if facts.source_missing and said.status != "False":
+        message = f"the operator has no metric source {facts.source_missing!r}: no rule is judged, no other is asked"
+        return _healthy("Unknown", Reason.METRICS_SOURCE_NOT_FOUND, message)
+    return said
+
+
+def _measured(facts: Facts, active: str, refused: Iterable[Refused], now: datetime) -> Wanted:
     readings = facts.readings
     if readings is None or (readings.version, readings.activated_at) != (active, facts.prompt.status.activated_at):
         return _carried_over(facts, active)

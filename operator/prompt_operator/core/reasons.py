@@ -48,6 +48,7 @@ class Reason(StrEnum):
     MANUAL_INTERVENTION_REQUIRED = "ManualInterventionRequired"
     RULES_NORMAL = "RulesNormal"
     NO_EVIDENCE = "NoEvidence"
+    METRICS_SOURCE_NOT_FOUND = "MetricsSourceNotFound"
     SEEN_IN_METRICS = "SeenInMetrics"
     NOT_SEEN_YET = "NotSeenYet"
     REVIEW_REQUESTED = "ReviewRequested"

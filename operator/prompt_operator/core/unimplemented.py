@@ -12,7 +12,6 @@ PROMPT = (
     "rollout.steps",
     "rollout.unit",
     "retention",
-    "metrics.source",
     "metrics.profile",
 )
 PROMPT_VERSION = ("includes",)
@@ -25,7 +24,6 @@ PROMPT_POLICY = (
     "experiments",
     "reports",
     "budgets",
-    "metrics.source",
     "metrics.profile",
 )
 _FINE = {"metrics.profile": ("native",)}

@@ -6,12 +6,12 @@ Nothing here writes. What a rule means for its prompt is decided by the reconcil
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from prompt_operator.engine.inquiry import AT_ONCE, Asked, Inquiry, Tally
+from prompt_operator.engine.outages import Outages
 from prompt_operator.engine.store import Name
 from prompt_operator.engine.watched import Round, Shared, Watched
 from prompt_operator.ports import DEFAULT_SOURCE
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from prompt_operator.core.rules.profile import Profile
     from prompt_operator.ports import Clock, Metrics
     from prompt_operator.telemetry import Telemetry
-
-_log = logging.getLogger(__name__)
 
 _BREATH = 50  # prompts judged before other work gets a turn on the event loop: some 5 ms
 
@@ -65,15 +63,9 @@ class RuleClock:
         self._watched: dict[Name, Watched] = {}
         self._inquiries: dict[Asked, Inquiry] = {}
         self._arranged = True
-        self.failing: dict[str, datetime] = {}
-        """Source -> when its queries began to fail; absent while its last answers were whole."""
+        self.outages = Outages(telemetry)
         self.judged_at: datetime | None = None
         """When the prompts of a source were judged the last time."""
-
-    @property
-    def failing_since(self) -> datetime | None:
-        """When the queries of a source began to fail; None while all answer."""
-        return min(self.failing.values(), default=None)
 
     def watch(
         self,
@@ -140,8 +132,7 @@ class RuleClock:
         async with asyncio.TaskGroup() as group:
             for source, inquiries in sources.items():
                 group.create_task(self._judge(source, inquiries, now))
-        for source in self.failing.keys() - sources.keys():
-            del self.failing[source]  # nobody asks it any more
+        self.outages.keep(sources, now)
         self._telemetry.tick_duration.observe(self._clock.monotonic() - began)
 
     def _arrange(self) -> None:
@@ -179,7 +170,7 @@ class RuleClock:
                 for shard in inquiry.shards.values()
             )
             shards = [group.create_task(each) for each in asked]
-        self._note_failures(source, tally, now)
+        self.outages.note(source, tally, now)
         self.judged_at = self._clock.now()
         for name in (name for shard in shards for name in shard.result()):
             self._wake(name)
@@ -194,17 +185,6 @@ class RuleClock:
             if unchanged and watched.settled(answered.shared.at) and watched.look(name, answered):
                 woken.append(name)
         return woken
-
-    def _note_failures(self, source: str, tally: Tally, at: datetime) -> None:
-        """Keep since when a source fails, with one line in the log at its beginning and one at its end."""
-        if tally.failed and source not in self.failing:
-            self.failing[source] = at
-            _log.warning(
-                "metric source %s: %d of %d queries failed: rules keep their state. %s",
-                *(source, tally.failed, tally.asked, tally.detail),
-            )
-        elif tally.asked and not tally.failed and self.failing.pop(source, None) is not None:
-            _log.info("metric source %s answers again; rules are judged from here on", source)
 
 
 def _asked(policy: Effective) -> Asked:

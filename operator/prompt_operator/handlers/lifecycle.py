@@ -25,15 +25,16 @@ from prompt_operator.engine.engine import Engine, Pace
 from prompt_operator.handlers.leading import LeaseLost, election, work
 from prompt_operator.handlers.serving import serve
 from prompt_operator.handlers.watch import WATCHED, registry, scope
-from prompt_operator.ports import DEFAULT_SOURCE, GiveUp, NotFound, Retry
+from prompt_operator.ports import GiveUp, NotFound, Retry
 from prompt_operator.settings import ModeWatch
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable, Mapping
     from datetime import datetime
 
     from prompt_operator.adapters.credentials import Credentials
+    from prompt_operator.breaker import Breaker
     from prompt_operator.ports import Clock, Metrics
     from prompt_operator.settings import Settings
 
@@ -57,7 +58,7 @@ class Running:
 
     engine: Engine
     telemetry: Telemetry
-    metrics: Metrics | None
+    sources: Mapping[str, Metrics]
     mode: _Mode
     started_at: datetime
     store_since: datetime
@@ -68,12 +69,13 @@ class Running:
     """It decides and writes; until it holds the Lease it only watches."""
     lease_lost: str = ""
     """The Lease that could not be renewed in time."""
+    breakers: tuple[Breaker, ...] = ()
 
 
 async def operate(
     settings: Settings,
     *,
-    metrics: Metrics | None = None,
+    sources: Mapping[str, Metrics] | None = None,
     clock: Clock | None = None,
     stop: asyncio.Event | None = None,
     started: asyncio.Future[Running] | None = None,
@@ -82,7 +84,7 @@ async def operate(
 
     Args:
         settings: the settings.
-        metrics: replaces the Prometheus of the settings.
+        sources: replace the metric sources of the settings.
         clock: replaces the machine's clocks.
         stop: ends the run.
         started: gets the running parts once the store is whole.
@@ -97,9 +99,9 @@ async def operate(
     release = version("prompt-operator")
     telemetry.info.labels(release, settings.mode).set(1)
     async with contextlib.AsyncExitStack() as stack:
-        if metrics is None and settings.prometheus_url:
-            metrics = prometheus = PrometheusMetrics(settings.prometheus_url, monotonic=clock.monotonic)
-            stack.push_async_callback(prometheus.close)
+        asked = [] if sources is not None else _connect(stack, settings, clock)
+        if sources is None:
+            sources = {each.name: each for each in asked}
         cluster = await stack.enter_async_context(ApiCluster(credentials, telemetry, clock, version=release))
         events = await stack.enter_async_context(
             EventRecorder(cluster, clock, telemetry, instance=platform.node(), jitter=random.random)
@@ -108,7 +110,7 @@ async def operate(
         mode = _Mode(watch.read())
         engine = Engine(
             cluster=cluster,
-            sources={DEFAULT_SOURCE: metrics} if metrics is not None else {},
+            sources=sources,
             events=events,
             clock=clock,
             telemetry=telemetry,
@@ -118,7 +120,8 @@ async def operate(
             namespaces=settings.namespaces or None,
         )
         now = clock.now()
-        running = Running(engine, telemetry, metrics, mode, started_at=now, store_since=now)
+        running = Running(engine, telemetry, sources, mode, started_at=now, store_since=now)
+        running.breakers = tuple(each.breaker for each in asked)
         servers = await stack.enter_async_context(contextlib.AsyncExitStack())
         await serve(servers, settings, running, cluster, clock)
         await _fill(running, stop)
@@ -138,6 +141,14 @@ async def operate(
     if running.lease_lost:
         raise LeaseLost(f"Lease {running.lease_lost} could not be renewed in time: another operator takes over")
     _log.info("ended; what was projected stays, and the next start continues from it")
+
+
+def _connect(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> list[PrometheusMetrics]:
+    """Make a client for each metric source of the settings, closed with the stack; none is asked anything yet."""
+    made = [PrometheusMetrics(source, monotonic=clock.monotonic) for source in settings.metric_sources()]
+    for each in made:
+        stack.push_async_callback(each.close)
+    return made
 
 
 async def _fill(running: Running, stop: asyncio.Event) -> None:

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 from prompt_operator.adapters.access import Reviewer
 from prompt_operator.adapters.http import Health, HttpServer, Insight, everybody
 from prompt_operator.core.reasons import ConditionType
+from prompt_operator.core.rules.streak import State
+from prompt_operator.ports import DEFAULT_SOURCE
 from prompt_operator.settings import split_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AsyncExitStack
 
     from prompt_operator.adapters.cluster import ApiCluster
     from prompt_operator.handlers.lifecycle import Running
     from prompt_operator.ports import Clock
     from prompt_operator.settings import Settings
+
+_SHOWN = 1000  # unknown rules; without a Prometheus there are as many as there are rules
 
 
 async def serve(stack: AsyncExitStack, settings: Settings, running: Running, cluster: ApiCluster, clock: Clock) -> None:
@@ -55,10 +59,13 @@ def _status(running: Running) -> dict[str, Any]:
 
 def _dependencies(running: Running) -> list[dict[str, Any]]:
     store = {"name": "store", "connected": not running.waiting_for, "since": running.store_since}
-    if running.metrics is None:
-        return [store]
-    failing = running.engine.rules.failing_since
-    return [store, {"name": "prometheus", "connected": failing is None, "since": failing or running.started_at}]
+    return [store, *(_dependency(running, source) for source in sorted(running.sources))]
+
+
+def _dependency(running: Running, source: str) -> dict[str, Any]:
+    failing = running.engine.rules.outages.failing.get(source)
+    name = "prometheus" if source == DEFAULT_SOURCE else f"prometheus {source}"
+    return {"name": name, "connected": failing is None, "since": failing or running.started_at}
 
 
 def _checks(running: Running) -> dict[str, Callable[[], str]]:
@@ -71,10 +78,11 @@ def _checks(running: Running) -> dict[str, Callable[[], str]]:
 
 
 def _prometheus(running: Running) -> str:
-    failing = running.engine.rules.failing_since
-    if running.metrics is None:
+    if not running.sources:
         return "no Prometheus is set (--prometheus-url): no rule can be judged"
-    return f"queries fail since {failing:%Y-%m-%dT%H:%M:%SZ}: rules keep their state" if failing else ""
+    failing = sorted(running.engine.rules.outages.failing.items())
+    said = "; ".join(f"queries of source {source} fail since {at:%Y-%m-%dT%H:%M:%SZ}" for source, at in failing)
+    return f"{said}: rules keep their state" if said else ""
 
 
 def _rules(running: Running) -> str:
@@ -82,9 +90,16 @@ def _rules(running: Running) -> str:
     return f"the last tick of the rules is {late:.0f} s overdue" if late > 0 else ""
 
 
+def _unknown(running: Running) -> Iterator[str]:
+    for name, readings in running.engine.rules.snapshots():
+        for reading in readings.rules:
+            if reading.streak.state is State.UNKNOWN:
+                yield f"{name.namespace}/{name.name} {reading.rule.name}"
+
+
 def _diagnostics(running: Running) -> dict[str, Any]:
     """Return the document of `/diagnostics`."""
-    prompts = running.engine.store.prompts
+    prompts, unknown = running.engine.store.prompts, sorted(_unknown(running))
     return {
         "mode": running.mode.now,
         "leading": running.leading,
@@ -92,6 +107,9 @@ def _diagnostics(running: Running) -> dict[str, Any]:
             "held": sorted(f"{name.namespace}/{name.name} {v}" for name, p in prompts.items() for v in p.held),
             "firing": sorted(f"{name.namespace}/{name.name} {r}" for name, p in prompts.items() for r in p.firing),
         },
+        "rules": {"unknown": unknown[:_SHOWN], "unknownTotal": len(unknown)},
         "store": running.engine.store.sizes(),
+        "breakers": [breaker.state() for breaker in running.breakers],
+        "issues": running.telemetry.issues.document(),
         "queue": running.engine.queue.sizes(),
     }
