@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tests.simulation.increase import NEAR, extrapolated
 from tests.simulation.traffic import BASELINE_P95, BOUNDS, PER_MINUTE, SCRAPE, Counters
 
 from prompt_operator.core.ledger import Execution, Ledger
 from prompt_operator.core.rules.baseline import of_values
+from prompt_operator.core.rules.increase import NEAR, extrapolated
 from prompt_operator.core.rules.judgement import Verdict
 from prompt_operator.core.rules.measure import Amount, Histogram, Need, needs
 from prompt_operator.core.rules.metrics import Quantity
@@ -183,7 +183,8 @@ class Watch:
         series = self.series.buckets if of_latency else (self.series.error, self.series.success)
         born = self._born - 1
         grown = tuple([
-            extrapolated(one[oldest] - one[born], one[tick] - one[born], covered, before, self.phase) for one in series
+            extrapolated(one[oldest] - one[born], one[tick] - one[oldest], covered, before, self.phase)
+            for one in series
         ])  # fmt: skip
         return grown if of_latency else (sum(grown), grown[0])
 

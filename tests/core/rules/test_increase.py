@@ -9,9 +9,9 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.simulation.increase import increase
 
 from devcluster import tools
+from prompt_operator.core.rules.increase import increase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,16 +22,22 @@ SCRAPES = 48
 WINDOWS = {"1m": 60, "5m": 300, "10m": 600}
 
 
-def counters() -> dict[str, list[float]]:
-    """Counters that start at zero, late, high, rarely grow, and not at all."""
+def counters() -> dict[str, list[float | None]]:
+    """Counters that start at zero, late, high, rarely grow, not at all, begin anew, miss scrapes, and all of that."""
     dice = random.Random(3)  # noqa: S311  repeatable, nothing secret
     steady = list(accumulate(dice.randrange(4) for _ in range(SCRAPES)))
     rare = list(accumulate(dice.random() < 0.1 for _ in range(SCRAPES)))
+    missing = {index for index in range(SCRAPES) if dice.random() < 0.4}
+    anew = [float(value % 17) for value in steady]
     return {
         "steady": [float(value) for value in steady],
         "high": [1e5 + value for value in steady],
         "rare": [float(value) for value in rare],
         "flat": [7.0] * SCRAPES,
+        "late": [None] * 13 + [30.0 + value for value in steady[13:]],
+        "anew": [*anew],
+        "gaps": [None if index in missing else float(value) for index, value in enumerate(steady)],
+        "all": [None if index in missing else value for index, value in enumerate(anew)],
     }
 
 
@@ -53,13 +59,16 @@ def test_increase_is_that_of_prometheus(tmp_path: Path) -> None:
 
 
 def _modelled(name: str, window: str, at: int) -> float | None:
-    samples = [(float(index * SCRAPE), value) for index, value in enumerate(counters()[name])]
+    samples = [(float(i * SCRAPE), value) for i, value in enumerate(counters()[name]) if value is not None]
     return increase(samples, at, WINDOWS[window])
 
 
 def _rule_test(expected: list[tuple[str, str, int, float | None]]) -> dict[str, object]:
     """JSON is YAML: a file of promtool rule tests, with values compared to a relative error of 1e-6."""
-    series = [{"series": name, "values": " ".join(map(repr, values))} for name, values in counters().items()]
+    series = [
+        {"series": name, "values": " ".join("_" if value is None else repr(value) for value in values)}
+        for name, values in counters().items()
+    ]
     checks = [
         {
             "expr": f"increase({name}[{window}])",

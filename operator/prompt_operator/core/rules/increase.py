@@ -1,11 +1,12 @@
-"""What Prometheus' `increase()` says of a counter: the documented extrapolation, as a function.
+"""What Prometheus' `increase()` says of a counter: its documented extrapolation, as a function.
 
 Source: https://prometheus.io/docs/prometheus/latest/querying/functions/#increase and the remarks on `rate`; the cases
-of test_increase.py are put to the real Prometheus too, and both answer the same.
+of tests/core/rules/test_increase.py are put to the real Prometheus too, and both answer the same.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,17 +19,23 @@ NEAR = 1.1
 def increase(samples: Sequence[tuple[float, float]], end: float, window: float) -> float | None:
     """Return `increase(counter[window])` at `end`; None with fewer than two samples.
 
-    `samples` are (time, value) in seconds, ascending, of a counter that was not reset. The window is open on the left.
+    `samples` are (time, value) in seconds, ascending. The window is open on the left. A value below the one before it
+    is a counter that began anew at zero.
     """
     inside = [(time, value) for time, value in samples if end - window < time <= end]
-    if len(inside) < 2:
+    if len(inside) < 2:  # noqa: PLR2004  a growth needs two ends
         return None
-    (first_time, first), (last_time, last) = inside[0], inside[-1]
+    (first_time, first), (last_time, _) = inside[0], inside[-1]
     covered = last_time - first_time
     distance = covered / (len(inside) - 1)
     before = _reach(first_time - (end - window), distance)
     after = _reach(end - last_time, distance)
-    return extrapolated(first, last, covered, before, after)
+    return extrapolated(first, grown([value for _, value in inside]), covered, before, after)
+
+
+def grown(values: Sequence[float]) -> float:
+    """Return by how much a counter grew, over its resets."""
+    return values[-1] - values[0] + sum(before for before, after in pairwise(values) if after < before)
 
 
 def _reach(gap: float, distance: float) -> float:
@@ -36,9 +43,8 @@ def _reach(gap: float, distance: float) -> float:
     return gap if gap < NEAR * distance else distance / 2
 
 
-def extrapolated(first: float, last: float, covered: float, before: float, after: float) -> float:
+def extrapolated(first: float, growth: float, covered: float, before: float, after: float) -> float:
     """Stretch a counter's growth over the seconds before and after; before, not further than to where it was zero."""
-    grown = last - first
-    if grown <= 0:
+    if growth <= 0:
         return 0.0
-    return grown * (covered + min(before, covered * first / grown) + after) / covered
+    return growth * (covered + min(before, covered * first / growth) + after) / covered
