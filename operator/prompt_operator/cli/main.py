@@ -21,8 +21,12 @@ from prompt_operator.cli.review import review
 from prompt_operator.cli.rollback import rollback
 from prompt_operator.cli.session import PROGRAM
 from prompt_operator.cli.suspend import suspend
+from prompt_operator.cli.testrules import test_rules
 
-VERBS = (get, explain, history, diff, lint, rollback, release, retry, ack, review, suspend, resume, fallback, enable)
+VERBS = (
+    *(get, explain, history, diff, lint, test_rules, rollback, release, retry, ack, review),
+    *(suspend, resume, fallback, enable),
+)
 
 
 @click.group(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,9 +81,20 @@ def _of(file: str) -> Iterator[Document]:
 
 
 def _loaded(file: str) -> list[Any]:
+    with readable(file):
+        return list(yaml.load_all(text_of(file), Loader))
+
+
+def text_of(file: str) -> str:
+    """Read a file, or stdin for `-`."""
+    return sys.stdin.read() if file == STDIN else Path(file).read_text("utf-8")
+
+
+@contextmanager
+def readable(file: str) -> Iterator[None]:
+    """Turn what is wrong with a file, or with its YAML, into one sentence that names file, line and column."""
     try:
-        text = sys.stdin.read() if file == STDIN else Path(file).read_text("utf-8")
-        return list(yaml.load_all(text, _Loader))
+        yield
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{file}: cannot be read: {error}") from error
     except yaml.MarkedYAMLError as error:
@@ -99,7 +111,7 @@ def _items(content: Any) -> list[Any]:
     return [] if content is None else [content]
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """A SafeLoader to whom a time is text, as it is in JSON, and who refuses a member that is there twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
@@ -113,7 +125,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.yaml_implicit_resolvers = {
+Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }

@@ -22,7 +22,7 @@ from prompt_operator.core.rules.errors import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from prompt_operator.api.common import Resource
+    from prompt_operator.api.common import ApiModel, Resource
     from prompt_operator.api.crdgen import Schema
 
 MODELS: dict[str, type[Resource]] = {model.definition.kind: model for model in KINDS}
@@ -54,12 +54,16 @@ def problems(manifest: Mapping[str, Any]) -> list[Problem]:
     """Return everything the API server would refuse in a new object of one of our kinds."""
     kind = manifest["kind"]
     whole = without_nulls({key: value for key, value in manifest.items() if key != "status"})
-    schema = schema_of(kind)
-    found = [*_unknown_metadata(whole), *_unknown(schema, whole, ""), *_repeated(schema, whole, "")]
-    refusals = _refusals(MODELS[kind], whole)
+    return [*_unknown_metadata(whole), *faults(MODELS[kind], schema_of(kind), whole)]
+
+
+def faults(model: type[ApiModel], schema: Schema, whole: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with data of any model: unknown members, types and bounds, and what the rules refuse."""
+    refusals = _refusals(model, whole)
     ruled = list(_broken(schema, _defaulted(schema, whole), "", refusals))
     explained = {path for path, _ in ruled}
-    return found + [(each.path, each.message) for each in refusals if each.path not in explained] + ruled
+    refused = [(each.path, each.message) for each in refusals if each.path not in explained]
+    return [*_unknown(schema, whole, ""), *_repeated(schema, whole, ""), *refused, *ruled]
 
 
 def without_nulls(node: Any) -> Any:
@@ -131,7 +135,7 @@ class _Refusal:
         return "" in {path, self.path} or self.path == path or self.path.startswith((f"{path}.", f"{path}["))
 
 
-def _refusals(model: type[Resource], manifest: Mapping[str, Any]) -> list[_Refusal]:
+def _refusals(model: type[ApiModel], manifest: Mapping[str, Any]) -> list[_Refusal]:
     """Return what the model refuses: types, patterns, lengths, required members."""
     metadata = manifest.get("metadata")
     if isinstance(metadata, dict) and metadata.get("generateName"):
