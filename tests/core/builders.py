@@ -123,7 +123,7 @@ def a_prompt(
 def a_policy(prompt: Mapping[str, Any] | None = None, **policy: Any) -> Effective:
     """Return the policy in force under a PromptPolicy with these blocks; `prompt` is what the Prompt's spec adds."""
     spec = PromptSpec.model_validate({"version": V1} | dict(prompt or {}))
-    return effective(spec, PromptPolicySpec.model_validate(policy) if policy else None)
+    return effective(spec, PromptPolicySpec.model_validate(policy) if policy else None, NAMESPACE)
 
 
 def a_record_manifest(
@@ -241,7 +241,7 @@ def facts(
     records = tuple(sorted(records, key=lambda record: (record.at, record.name)))
     return Facts(
         prompt=prompt,
-        policy=policy or effective(prompt.spec, None),
+        policy=policy or effective(prompt.spec, None, NAMESPACE),
         policy_missing=policy_missing,
         versions={
             each.version: each for each in (versions if versions is not None else (a_version(V1), a_version(V2)))

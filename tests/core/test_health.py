@@ -30,7 +30,13 @@ from prompt_operator.api.promptstatus import Decision, PromptStatus, RuleStatus
 from prompt_operator.api.promptversion import PromptVersionStatus
 from prompt_operator.core import health
 from prompt_operator.core.activation import activated, override_of, rollbacks_of, rolled_back
-from prompt_operator.core.companions import experiment_status, policy_status, version_settled, version_status
+from prompt_operator.core.companions import (
+    PolicyProblems,
+    experiment_status,
+    policy_status,
+    version_settled,
+    version_status,
+)
 from prompt_operator.core.conditions import summary_of
 from prompt_operator.core.ledger import Hold
 from prompt_operator.core.reasons import Objection, Reason
@@ -316,17 +322,18 @@ def test_a_version_remembers_when_it_was_active() -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "bad", "expected"),
+    ("problems", "expected"),
     [
-        ("", (), ("True", Reason.VALID)),
-        ("", ("rule own: bad",), ("False", Reason.RULE_INVALID)),
-        ("spec.rules: bad", ("rule own: bad",), ("False", Reason.POLICY_INVALID)),
+        (PolicyProblems(), ("True", Reason.VALID)),
+        (PolicyProblems(bad_rules=("rule own: bad",)), ("False", Reason.RULE_INVALID)),
+        (PolicyProblems("", ("custom metric m: bad",), ("rule own: bad",)), ("False", Reason.CUSTOM_METRIC_INVALID)),
+        (PolicyProblems("spec.rules: bad", (), ("rule own: bad",)), ("False", Reason.POLICY_INVALID)),
     ],
 )
-def test_the_status_of_a_policy(problem: str, bad: tuple[str, ...], expected: tuple[str, str]) -> None:
+def test_the_status_of_a_policy(problems: PolicyProblems, expected: tuple[str, str]) -> None:
     """Ready says whether it is in force as written; the number of prompts under it is there."""
     spec: dict[str, Any] = {"budgets": [{}]}
-    status = policy_status(spec, problem, bad, PromptPolicyStatus(), prompts=3, generation=2, now=NOW)
+    status = policy_status(spec, problems, PromptPolicyStatus(), prompts=3, generation=2, now=NOW)
     ready, idle = status.conditions
     assert (ready.status, ready.reason) == expected
     assert idle.type == "NotImplemented"

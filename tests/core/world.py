@@ -113,7 +113,7 @@ class World:
         found = {name: observe(manifest) for name, manifest in self.config_maps.items()}
         return Facts(
             prompt=prompt,
-            policy=effective(prompt.spec, None),
+            policy=effective(prompt.spec, None, NAMESPACE),
             policy_missing="",
             versions={name: versions.record_of(manifest) for name, manifest in self.versions.items()},
             records=tuple(records),

@@ -34,7 +34,7 @@ BEFORE, AFTER = 60, 60
 
 def built_in() -> Effective:
     """Return the policy of a prompt without a policy."""
-    return effective(PromptSpec(version="1.1.0"), None)
+    return effective(PromptSpec(version="1.1.0"), None, "shop")
 
 
 @dataclass(frozen=True, slots=True)

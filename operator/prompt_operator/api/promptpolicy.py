@@ -13,7 +13,6 @@ from prompt_operator.api.common import (
     Definition,
     Generation,
     Identifier,
-    LongText,
     MetricName,
     Mode,
     Resource,
@@ -25,6 +24,8 @@ from prompt_operator.api.common import (
     validated,
 )
 from prompt_operator.api.policyblocks import Escalation, EvidencePolicy, MetricsSource, RollbackPolicy, Rules
+
+Promql = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class CustomMetric(ApiModel):
@@ -45,11 +46,14 @@ class CustomMetric(ApiModel):
     unit: Literal["Ratio", "Duration", "Count", "Score", "Currency"] = Field(
         description="Unit that a threshold must have: Ratio takes 5%, Duration 800ms, the others plain numbers."
     )
-    value: LongText | None = Field(default=None, description="PromQL query that gives the value.")
-    numerator: LongText | None = Field(
+    value: Promql | None = Field(
+        default=None,
+        description="PromQL query that gives the value, such as avg by ($by) (drift).",
+    )
+    numerator: Promql | None = Field(
         default=None, description="PromQL query that counts the cases in question; gives confidence bounds, too."
     )
-    denominator: LongText | None = Field(default=None, description="PromQL query that counts all cases.")
+    denominator: Promql | None = Field(default=None, description="PromQL query that counts all cases.")
 
 
 class ModelLimits(ApiModel):
@@ -118,7 +122,7 @@ class PromptPolicySpec(ApiModel):
         default=(), description="Rules beside the built-in ones; one of the same name replaces a built-in rule."
     )
     metrics: MetricsSource | None = Field(default=None, description="Where the numbers for the rules come from.")
-    custom_metrics: Annotated[tuple[CustomMetric, ...], list_map("name", at_most=64)] = Field(
+    custom_metrics: Annotated[tuple[CustomMetric, ...], list_map("name", at_most=16)] = Field(
         default=(), description="Metrics of your own for use in conditions."
     )
     rollback: RollbackPolicy | None = Field(default=None, description="When automatic rollbacks are allowed.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prompt_operator.api.promptpolicy import PromptPolicyStatus
 from prompt_operator.api.promptversion import PromptVersionStatus
@@ -78,22 +78,32 @@ _READY = {
 }
 
 
+class PolicyProblems(NamedTuple):
+    """What is wrong with a policy."""
+
+    unreadable: str = ""
+    """Why this release cannot read it; empty when it can."""
+    bad_metrics: tuple[str, ...] = ()
+    """A sentence per custom metric that cannot be used."""
+    bad_rules: tuple[str, ...] = ()
+    """A sentence per rule that cannot be used."""
+
+
 def policy_status(
-    spec: Mapping[str, Any], problem: str, bad_rules: tuple[str, ...], before: PromptPolicyStatus, *,
+    spec: Mapping[str, Any], problems: PolicyProblems, before: PromptPolicyStatus, *,
     prompts: int, generation: int, now: datetime,
 ) -> PromptPolicyStatus:  # fmt: skip
     """Return the status of a PromptPolicy.
 
     Args:
         spec: its spec as written.
-        problem: why this release cannot read it; empty when it can.
-        bad_rules: a sentence per rule that cannot be used.
+        problems: what is wrong with it.
         before: its status as it is.
         prompts: how many prompts are under it.
         generation: its metadata.generation.
         now: becomes the time of changed conditions.
     """
-    wanted = [_policy_ready(problem, bad_rules)]
+    wanted = [_policy_ready(problems)]
     idle = not_implemented(spec, PROMPT_POLICY)
     wanted += [idle] if idle else []
     return PromptPolicyStatus(
@@ -103,11 +113,13 @@ def policy_status(
     )
 
 
-def _policy_ready(problem: str, bad_rules: tuple[str, ...]) -> Wanted:
-    if problem:
-        return Wanted(ConditionType.READY, "False", Reason.POLICY_INVALID, problem)
-    if bad_rules:
-        return Wanted(ConditionType.READY, "False", Reason.RULE_INVALID, "; ".join(bad_rules))
+def _policy_ready(problems: PolicyProblems) -> Wanted:
+    bad = (*problems.bad_metrics, *problems.bad_rules)
+    if problems.unreadable:
+        return Wanted(ConditionType.READY, "False", Reason.POLICY_INVALID, problems.unreadable)
+    if bad:
+        reason = Reason.CUSTOM_METRIC_INVALID if problems.bad_metrics else Reason.RULE_INVALID
+        return Wanted(ConditionType.READY, "False", reason, "; ".join(bad))
     return Wanted(ConditionType.READY, "True", Reason.VALID, "in force for the prompts under it")
 
 

@@ -58,6 +58,9 @@ def summary_of(status: Mapping[str, Any], word: str) -> tuple[str, ...]:
     return summary(status.get("observedGeneration"), status.get(word), conditions)
 
 
+_LONGEST = 32768  # what the API takes
+
+
 def transition(
     before: tuple[Condition, ...], wanted: Iterable[Wanted], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
@@ -74,5 +77,5 @@ def _next(old: Condition | None, want: Wanted, generation: int, now: datetime) -
         observed_generation=generation,
         last_transition_time=old.last_transition_time if old is not None and same_status else now,
         reason=want.reason,
-        message=old.message if old is not None and keep_message else want.message,
+        message=old.message if old is not None and keep_message else want.message[:_LONGEST],
     )

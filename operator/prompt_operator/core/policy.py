@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 from prompt_operator.api.common import ApiModel
 from prompt_operator.api.policyblocks import CorrelatedBreach, EvidencePolicy, MetricsSource, RollbackPolicy, RuleSpec
 from prompt_operator.core import duration
-from prompt_operator.core.rules.errors import RuleError
+from prompt_operator.core.rules.custom import BUILT_IN, catalogue
+from prompt_operator.core.rules.errors import RuleError, UnknownMetricError
 from prompt_operator.core.rules.model import Rule, compile_spec
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from prompt_operator.api.prompt import PromptSpec
     from prompt_operator.api.promptpolicy import PromptPolicySpec
+    from prompt_operator.core.rules.custom import Catalogue
 
 M = TypeVar("M", bound=ApiModel)
 
@@ -88,6 +90,8 @@ class Effective:
     """A sentence per rule of the prompt itself that cannot be used."""
     policy_problems: tuple[str, ...]
     """The same for rules of its PromptPolicy; shown there, they do not touch the prompt's Ready."""
+    metric_problems: tuple[str, ...]
+    """A sentence per custom metric of the PromptPolicy that cannot be used; shown there, too."""
     auto: str
     cooldown: timedelta
     max_per_day: int
@@ -106,9 +110,11 @@ class Effective:
     """Name of a metric source; empty means the default one."""
 
 
-def effective(prompt: PromptSpec, policy: PromptPolicySpec | None) -> Effective:
-    """Return the policy in force for a prompt; `policy` is its PromptPolicy, None when it has none."""
-    return _merged(prompt.mode, prompt.rules, prompt.rollback, prompt.metrics, policy)
+def effective(prompt: PromptSpec, policy: PromptPolicySpec | None, namespace: str) -> Effective:
+    """Return the policy in force for a prompt of a namespace; `policy` is its PromptPolicy, None when it has none."""
+    # Custom metrics are read in their policy's namespace only; without any, policies are shared across namespaces.
+    confined_to = namespace if policy and policy.custom_metrics else ""
+    return _merged(prompt.mode, prompt.rules, prompt.rollback, prompt.metrics, policy, confined_to)
 
 
 @lru_cache(maxsize=1024)
@@ -118,9 +124,12 @@ def _merged(
     rollback: RollbackPolicy | None,
     metrics: MetricsSource | None,
     policy: PromptPolicySpec | None,
+    namespace: str,
 ) -> Effective:
     """Merge the three layers; thousands of prompts with equal blocks share one result."""
-    merged_rules, policy_problems, problems = _merged_rules(BUILT_IN_RULES, policy.rules if policy else (), rules)
+    known = catalogue(policy.custom_metrics, namespace) if policy else BUILT_IN
+    layers = (BUILT_IN_RULES, policy.rules if policy else (), rules)
+    merged_rules, policy_problems, problems = _merged_rules(layers, known)
     safeguards = _overlay(BUILT_IN_ROLLBACK, policy.rollback if policy else None, rollback)
     evidence = _overlay(BUILT_IN_EVIDENCE, policy.evidence if policy else None)
     source = _overlay(BUILT_IN_METRICS, policy.metrics if policy else None, metrics)
@@ -134,6 +143,7 @@ def _merged(
         rules=merged_rules,
         problems=problems,
         policy_problems=policy_problems,
+        metric_problems=tuple(f"custom metric {name}: {why}; it is off" for name, why in known.broken.items()),
         auto="Disabled" if "Disabled" in switches else str(safeguards.auto),
         cooldown=duration.parse(safeguards.cooldown or ""),
         max_per_day=safeguards.max_per_day or 0,
@@ -171,24 +181,26 @@ def _overlay(base: M, *blocks: M | None) -> M:
     return base
 
 
-def _merged_rules(*layers: Iterable[RuleSpec]) -> tuple[tuple[Rule, ...], tuple[str, ...], tuple[str, ...]]:
+def _merged_rules(
+    layers: Iterable[Iterable[RuleSpec]], known: Catalogue
+) -> tuple[tuple[Rule, ...], tuple[str, ...], tuple[str, ...]]:
     """Return the rules in force and the problems of the second and the third layer."""
     rules: dict[str, Rule] = {}
     problems: list[tuple[str, ...]] = []
     for layer in layers:
         found = []
         for spec in layer:
-            problem = _lay(rules, spec)
+            problem = _lay(rules, spec, known)
             found += [problem] if problem else []
         problems.append(tuple(found))
     return tuple(rules.values()), problems[1], problems[2]
 
 
-def _lay(rules: dict[str, Rule], spec: RuleSpec) -> str:
+def _lay(rules: dict[str, Rule], spec: RuleSpec, known: Catalogue) -> str:
     if spec.state == "Disabled":
         rules.pop(spec.name, None)
         return ""
-    compiled = compiled_rule(spec)
+    compiled = compiled_rule(spec, known)
     if isinstance(compiled, RuleError):
         kept = "the inherited rule of this name stays in force" if spec.name in rules else "it is off"
         return f"rule {spec.name}: {compiled}; {kept}"
@@ -197,9 +209,13 @@ def _lay(rules: dict[str, Rule], spec: RuleSpec) -> str:
 
 
 @lru_cache(maxsize=4096)
-def compiled_rule(spec: RuleSpec) -> Rule | RuleError:
+def compiled_rule(spec: RuleSpec, known: Catalogue = BUILT_IN) -> Rule | RuleError:
     """Compile a rule once; thousands of prompts share the same few."""
     try:
-        return compile_spec(spec)
+        return compile_spec(spec, known.metrics)
+    except UnknownMetricError as error:
+        if error.name in known.broken:
+            return RuleError(f"custom metric {error.name} of the policy cannot be used", error.column)
+        return error
     except RuleError as error:
         return error

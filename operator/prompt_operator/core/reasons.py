@@ -38,6 +38,7 @@ class Reason(StrEnum):
     HASH_MISMATCH = "HashMismatch"
     TOO_LARGE = "TooLarge"
     RULE_INVALID = "RuleInvalid"
+    CUSTOM_METRIC_INVALID = "CustomMetricInvalid"
     POLICY_NOT_FOUND = "PolicyNotFound"
     POLICY_INVALID = "PolicyInvalid"
     CONFIG_MAP_CONFLICT = "ConfigMapConflict"

@@ -16,7 +16,6 @@ PROMPT = (
 )
 PROMPT_VERSION = ("includes",)
 PROMPT_POLICY = (
-    "customMetrics",
     "escalation",
     "models",
     "require",

@@ -10,7 +10,13 @@ from prompt_operator.api.experiment import ExperimentStatus
 from prompt_operator.api.prompt import PromptSpec
 from prompt_operator.api.promptpolicy import PromptPolicyStatus
 from prompt_operator.api.promptversion import PromptVersionStatus
-from prompt_operator.core.companions import experiment_status, policy_status, version_settled, version_status
+from prompt_operator.core.companions import (
+    PolicyProblems,
+    experiment_status,
+    policy_status,
+    version_settled,
+    version_status,
+)
 from prompt_operator.core.policy import effective
 from prompt_operator.engine.store import Name
 from prompt_operator.ports import EXPERIMENT, PROMPT_POLICY, PROMPT_VERSION, Conflict, NotFound
@@ -86,11 +92,10 @@ class Companions:
         if record is None or record.resource_version != metadata["resourceVersion"]:
             raise Conflict(f"PromptPolicy {name.namespace}/{name.name} changed while it was read")
         before = PromptPolicyStatus.model_validate(manifest.get("status") or {})
-        problems = effective(PromptSpec(version=_ANY_VERSION), record.spec).policy_problems
+        in_force = effective(PromptSpec(version=_ANY_VERSION), record.spec, name.namespace)
         after = policy_status(
             manifest["spec"],
-            record.problem,
-            problems,
+            PolicyProblems(record.problem, in_force.metric_problems, in_force.policy_problems),
             before,
             prompts=sum(1 for _ in self.store.prompts_under(name)),
             generation=metadata["generation"],

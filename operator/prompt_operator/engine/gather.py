@@ -41,7 +41,7 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
     """
     prompt = record.parsed()
     policy_spec, missing = store.policy_of(record, name.namespace)
-    policy = effective(prompt.spec, policy_spec)
+    policy = effective(prompt.spec, policy_spec, name.namespace)
     source = policy.source or DEFAULT_SOURCE
     facts = Facts(
         prompt=prompt,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prompt_operator.core.rules.errors import RuleError, did_you_mean
+from prompt_operator.core.rules.errors import RuleError, UnknownMetricError
 from prompt_operator.core.rules.metrics import ALIASES, Metric
 from prompt_operator.core.rules.syntax import (
     Arithmetic,
@@ -80,8 +80,7 @@ def _named(comparison: Comparison, catalogue: Mapping[str, Metric]) -> dict[str,
     refs = list(metric_refs(comparison))
     for ref in refs:
         if ref.name not in catalogue:
-            hint = did_you_mean(ref.name, [*catalogue, *ALIASES])
-            raise RuleError(f"unknown metric '{ref.name}': {hint}", ref.column)
+            raise UnknownMetricError(ref.name, [*catalogue, *ALIASES], ref.column)
     if not refs:
         raise RuleError("this comparison reads no metric, so it never changes: name one", comparison.column)
     return {ref.name: catalogue[ref.name] for ref in refs}

@@ -24,6 +24,14 @@ class RuleError(ValueError):
         return f"column {self.column}: {self.message}" if self.column else self.message
 
 
+class UnknownMetricError(RuleError):
+    """A condition names a metric that there is not; `known` are the names there are."""
+
+    def __init__(self, name: str, known: Iterable[str], column: int) -> None:
+        super().__init__(f"unknown metric '{name}': {did_you_mean(name, known)}", column)
+        self.name = name
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """End of a sentence that names the closest known word, or lists what there is when nothing is close."""
     names = sorted(known)

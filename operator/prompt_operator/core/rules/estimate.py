@@ -7,7 +7,7 @@ from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, TypeAlias
 
 from prompt_operator.core.rules.measure import Amount, Histogram, Need, Unusable
-from prompt_operator.core.rules.metrics import Mean, Metric, Quantile, Series, Share, Total
+from prompt_operator.core.rules.metrics import Given, Mean, Metric, Quantile, Series, Share, Total
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.statistics import mean_interval, quantile, quantile_interval, wilson
 
@@ -66,6 +66,8 @@ def estimate(
             case Mean(sums, count):
                 added, samples = sum(map(pull.amount, sums)), pull.amount(count)
                 return _too_few(samples, min_samples) or _mean(metric, added / samples, samples, confidence)
+            case Given(series):
+                return _given(metric, pull.amount(series), confidence)
             case Quantile(buckets, q):
                 return _quantile(pull.histogram(buckets), q, min_samples, confidence)
     except _Missing as missing:
@@ -131,7 +133,7 @@ def _share(events: float, total: float, complement: bool, min_samples: int, conf
 
 
 MEAN_AT_ITS_WORD = 0.95
-"""Up to this confidence a mean without a known range (a time, tokens, a cost) is judged by its value.
+"""Up to this confidence a mean without a known range (a time, tokens, a cost), or a given value, is judged as it is.
 
 A sum and a count say nothing of the spread, and one value may be as large as it likes, so no bound on such a mean is
 honest. A notice at the built-in confidence takes it at its word; anything surer, as a rollback is, never rests on it.
@@ -143,14 +145,30 @@ _STRAY = 0.05
 def _mean(metric: Metric, value: float, samples: float, confidence: float) -> Outcome:
     low, high = metric.low, metric.high
     if not isfinite(high):
-        known = exact(value, samples)
-        trusted = isinstance(known, Unknown) or confidence <= MEAN_AT_ITS_WORD
-        return known if trusted else Estimate(value, low, high, samples)
-    stray = (high - low) * _STRAY
-    if not low - stray <= value <= high + stray:
+        return _at_its_word(metric, value, samples, confidence)
+    if _strays(metric, value):
         return Unknown(Reason.INCONSISTENT, samples)
     value = min(max(value, low), high)
     return Estimate(value, *mean_interval(value, samples, (low, high), confidence), samples)
+
+
+def _given(metric: Metric, value: float, confidence: float) -> Outcome:
+    if _strays(metric, value):
+        return Unknown(Reason.INCONSISTENT)
+    return _at_its_word(metric, min(max(value, metric.low), metric.high), None, confidence)
+
+
+def _strays(metric: Metric, value: float) -> bool:
+    if not isfinite(metric.high):
+        return value < metric.low
+    stray = (metric.high - metric.low) * _STRAY
+    return not metric.low - stray <= value <= metric.high + stray
+
+
+def _at_its_word(metric: Metric, value: float, samples: float | None, confidence: float) -> Outcome:
+    known = exact(value, samples)
+    trusted = isinstance(known, Unknown) or confidence <= MEAN_AT_ITS_WORD
+    return known if trusted else Estimate(value, metric.low, metric.high, samples)
 
 
 def _quantile(histogram: Histogram, q: float, min_samples: int, confidence: float) -> Outcome:

@@ -65,6 +65,8 @@ NAME: /[A-Za-z_][A-Za-z0-9_]*/
 %ignore /[ \t\r\n]+/
 """
 
+WORDS = frozenset({"and", "or", "for", "baseline"})
+"""Words of the language, which no metric can be called by."""
 MAX_LENGTH = 512
 MAX_DEPTH = 16
 MAX_COMPARISONS = 8

@@ -70,6 +70,13 @@ class Mean:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """The one number that a query gives; on how much evidence is not known."""
+
+    value: Series
+
+
+@dataclass(frozen=True, slots=True)
 class Quantile:
     """The q-quantile of a histogram of cumulative buckets."""
 
@@ -77,7 +84,7 @@ class Quantile:
     q: float
 
 
-Formula = Total | Share | Mean | Quantile
+Formula = Total | Share | Mean | Given | Quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +142,7 @@ def quantities(metric: Metric) -> tuple[Series, ...]:
             return (events, total)
         case Mean(sums, count):
             return (*sums, count)
+        case Given(value):
+            return (value,)
         case Quantile(buckets):
             return (buckets,)

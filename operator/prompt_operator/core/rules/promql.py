@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from prompt_operator.core.rules import tenantql
 from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Measured, Need, Unusable
-from prompt_operator.core.rules.metrics import Quantity
+from prompt_operator.core.rules.metrics import CustomSeries, Quantity
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.recording import ENOUGH, RECORDED_FROM, expected, increases, recorded
 from prompt_operator.core.rules.units import format_window
@@ -54,9 +55,22 @@ Answer: TypeAlias = "dict[Identity, Measured] | Unusable"
 
 
 def queries(profile: Profile, needs: Iterable[Need], namespaces: Sequence[str] | None) -> tuple[Query, ...]:
-    """Return one query per need that the profile measures, restricted to namespaces (None: all), in a fixed order."""
-    sources = {need: source for need in set(needs) if (source := _source(profile, need)) is not None}
-    return tuple(_query(profile, need, sources[need], namespaces) for need in sorted(sources))
+    """Return one query per need that the profile measures, restricted to namespaces (None: all), in a fixed order.
+
+    The queries of custom metrics come last, each restricted to the namespace of its policy.
+    """
+    needs = set(needs)
+    sources = {need: source for need in needs if (source := _source(profile, need)) is not None}
+    custom = sorted((need.quantity, need.window) for need in needs if isinstance(need.quantity, CustomSeries))
+    return (
+        *(_query(profile, need, sources[need], namespaces) for need in sorted(sources)),
+        *(_custom_query(profile, series, window) for series, window in custom),
+    )
+
+
+def _custom_query(profile: Profile, series: CustomSeries, window: timedelta) -> Query:
+    promql = tenantql.read(series.template).promql(profile.identity, series.namespace, window)
+    return Query(promql, Need(series, window), profile.identity, scale=1.0)
 
 
 def queries_of(profile: Profile, needs: Iterable[Need], versions: Collection[Identity]) -> tuple[Query, ...]:
@@ -107,6 +121,8 @@ def absorb(query: Query, samples: Iterable[Element]) -> Answer:
         identity, bound = _identity(query.identity, sample.labels), sample.labels.get("le", "") if by_bucket else ""
         if identity is None or (by_bucket and not bound):
             return Unusable(Reason.INCONSISTENT, f"a series lacks labels that were asked for: {dict(sample.labels)}")
+        if _is_foreign(query.need, identity):
+            return Unusable(Reason.INCONSISTENT, "the answer holds a series of another namespace")
         found.setdefault(identity, {}).setdefault(bound, []).append(sample.value)
     read = _histogram if by_bucket else _amount
     return {identity: read(values, query.scale) for identity, values in found.items()}
@@ -127,6 +143,11 @@ def _covered(window: timedelta, samples: Iterable[Element]) -> tuple[list[Elemen
 def _identity(labels: IdentityLabels, found: Mapping[str, str]) -> Identity | None:
     identity = Identity(*(found.get(label, "") for label in (labels.namespace, labels.prompt, labels.version)))
     return identity if all(identity) else None
+
+
+def _is_foreign(need: Need, identity: Identity) -> bool:
+    """Tell whether a need is another namespace's own metric."""
+    return isinstance(need.quantity, CustomSeries) and need.quantity.namespace != identity.namespace
 
 
 def _amount(values: Mapping[str, list[float]], scale: float) -> Measured:
@@ -173,7 +194,7 @@ def reading(profile: Profile, identity: Identity, answers: Mapping[Need, Answer]
 
     Where the profile says so, errors without a series are zero, provided that the requests of that window are there.
     """
-    result = {need: found for need, answer in answers.items() if (found := _of(answer, identity)) is not None}
+    result = {need: found for need, answer in answers.items() if (found := _of(need, answer, identity)) is not None}
     for need in answers:
         source = _source(profile, need)
         if need not in result and source is not None and _is_zero(source, need, result):
@@ -181,8 +202,10 @@ def reading(profile: Profile, identity: Identity, answers: Mapping[Need, Answer]
     return result
 
 
-def _of(answer: Answer, identity: Identity) -> Measured | None:
-    return answer if isinstance(answer, Unusable) else answer.get(identity)
+def _of(need: Need, answer: Answer, identity: Identity) -> Measured | None:
+    if isinstance(answer, Unusable):
+        return None if _is_foreign(need, identity) else answer
+    return answer.get(identity)
 
 
 def _is_zero(source: Source, need: Need, found: Mapping[Need, Measured]) -> bool:
