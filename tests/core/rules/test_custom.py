@@ -10,6 +10,7 @@ from tests.core.builders import NAMESPACE, PROMPT, V1, a_policy
 from tests.core.rules.test_promql import Row
 
 from prompt_operator.adapters.profiles import load_profiles
+from prompt_operator.core.rules.baseline import Baselines
 from prompt_operator.core.rules.judgement import Judgement, Verdict
 from prompt_operator.core.rules.measure import Amount, Identity, Measured, Need, Unusable, needs
 from prompt_operator.core.rules.metrics import CustomSeries
@@ -48,7 +49,7 @@ def judged(found: Rule, confidence: float = 0.95, **amounts: float) -> Judgement
     measured: dict[Need, Measured] = {
         Need(CustomSeries(NAMESPACE, texts[name]), found.window): Amount(value) for name, value in amounts.items()
     }
-    return judge(found, measured, {}, min_samples=20, confidence=confidence)
+    return judge(found, measured, Baselines(), min_samples=20, confidence=confidence)
 
 
 def test_a_rule_of_policy_and_prompt_may_name_them() -> None:
