@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BUCKETS = Quantity.LATENCY_BUCKETS.value
+_ANY_NAMESPACE = "default"  # nothing is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +144,9 @@ class _Reader:
             over = (policy.evidence or EvidencePolicy()).model_dump() | content.evidence.model_dump(exclude_none=True)
             policy = policy.model_copy(update={"evidence": EvidencePolicy.model_validate(over)})
         prompt = self.source.prompt.model_copy(update={"rules": (*self.source.prompt.rules, *content.rules)})
-        merged = effective(prompt, policy)
+        merged = effective(prompt, policy, _ANY_NAMESPACE)
         own = {rule.name: index for index, rule in enumerate(content.rules)}
-        for problem in (*merged.policy_problems, *merged.problems):
+        for problem in (*merged.metric_problems, *merged.policy_problems, *merged.problems):
             name, _, cause = problem.removeprefix("rule ").partition(": ")
             if name in own:
                 self.complain(("rules", own[name], "condition"), cause.rpartition("; ")[0])
