@@ -31,7 +31,16 @@ OURS = {
     for model in KINDS
     for name in (model.definition.plural, model.definition.kind.lower(), model.definition.short)
 }
-OTHERS = {"configmap", "pods", "crd", "deployment", "clusterrolebinding", "promptops"}
+OTHERS = {
+    "configmap",
+    "pods",
+    "crd",
+    "deployment",
+    "clusterrolebinding",
+    "promptops",
+    "prometheusrules",
+    "prometheusrule",
+}
 WITH_RESOURCE = {"get", "describe", "patch", "delete", "annotate", "wait"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPO)))

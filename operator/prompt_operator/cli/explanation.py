@@ -135,6 +135,7 @@ _FINE: Mapping[ConditionType, tuple[str, ...]] = {
     ConditionType.RECONCILING: ("False",),
     ConditionType.HEALTHY: ("True", "Unknown"),
     ConditionType.REVIEW_REQUIRED: ("False",),
+    ConditionType.NOT_RECORDED: ("False",),
     ConditionType.NOT_IMPLEMENTED: ("False",),
 }
 """Condition -> the statuses that nobody has to care about."""

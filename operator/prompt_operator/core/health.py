@@ -11,6 +11,7 @@ from prompt_operator.core.reasons import ConditionType, Objection, Reason
 from prompt_operator.core.rollback import shortened
 from prompt_operator.core.rules.model import Action, Severity
 from prompt_operator.core.rules.streak import State
+from prompt_operator.core.unrecorded import gap_of, gap_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +36,10 @@ def visible_state(reading: RuleReading, unknown_after: timedelta, now: datetime)
 def rule_statuses(
     before: tuple[RuleStatus, ...], readings: Readings, unknown_after: timedelta, now: datetime
 ) -> tuple[RuleStatus, ...]:
-    """Return the rules that are not Normal; time and message of a state stay as they were when it began."""
+    """Return the rules that are not Normal; time and message of a state stay as they were when it began.
+
+    Only the message of Unknown follows a recording that began or ended, since people do something about that.
+    """
     known = {rule.name: rule for rule in before}
     after = []
     for reading in readings.rules:
@@ -43,13 +47,19 @@ def rule_statuses(
         if state is State.NORMAL:
             continue
         old = known.get(reading.rule.name)
-        same = old is not None and State(old.state) is state
-        after.append(old if old is not None and same else _rule_status(reading, state, now))
+        if old is None or State(old.state) is not state:
+            after.append(_rule_status(reading, state, now))
+        elif state is State.UNKNOWN and gap_told(old.message) is not gap_of(reading):
+            after.append(_rule_status(reading, state, now).model_copy(update={"since": old.since}))
+        else:
+            after.append(old)
     return tuple(sorted(after, key=lambda rule: rule.name))
 
 
 def _rule_status(reading: RuleReading, state: State, now: datetime) -> RuleStatus:
-    since = {State.FIRING: reading.streak.fired_at, State.PENDING: reading.streak.active_at}.get(state) or now
+    streak = reading.streak
+    began = {State.FIRING: streak.fired_at, State.PENDING: streak.active_at, State.UNKNOWN: streak.frozen_at}
+    since = began.get(state) or now  # of Unknown too: a restart must not take it for one that began just now
     return RuleStatus(
         name=reading.rule.name,
         state=state.value,

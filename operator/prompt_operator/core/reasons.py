@@ -19,6 +19,7 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     NOT_IMPLEMENTED = "NotImplemented"
     REVIEW_REQUIRED = "ReviewRequired"
+    NOT_RECORDED = "NotRecorded"
     VERIFIED = "Verified"
     ACCEPTED = "Accepted"
     EXECUTED = "Executed"
@@ -53,6 +54,7 @@ class Reason(StrEnum):
     SEEN_IN_METRICS = "SeenInMetrics"
     NOT_SEEN_YET = "NotSeenYet"
     REVIEW_REQUESTED = "ReviewRequested"
+    RECORDING_RULES_MISSING = "RecordingRulesMissing"
     IDENTICAL = "Identical"
     VALID = "Valid"
     # Events only

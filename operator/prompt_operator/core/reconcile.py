@@ -31,6 +31,7 @@ from prompt_operator.core.standing import (
     standing,
 )
 from prompt_operator.core.unimplemented import PROMPT, not_implemented
+from prompt_operator.core.unrecorded import not_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,6 +191,9 @@ def _wanted(outcome: _Outcome, status: PromptStatus, now: datetime) -> Iterator[
     review = health.review_required(facts, status.rules)
     if review is not None:
         yield review
+    unrecorded = not_recorded(facts, status.rules)
+    if unrecorded is not None:
+        yield unrecorded
     spec = facts.prompt.spec.model_dump(by_alias=True, exclude_none=True, mode="json", exclude_unset=True)
     idle = not_implemented(spec, PROMPT)
     if idle is not None:

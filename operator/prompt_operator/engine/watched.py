@@ -16,11 +16,13 @@ from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Meas
 from prompt_operator.core.rules.metrics import Quantity
 from prompt_operator.core.rules.model import Action, Rule
 from prompt_operator.core.rules.reasons import GAPS, Reason
+from prompt_operator.core.rules.recording import RECORDED_FROM
 from prompt_operator.core.rules.streak import State
 from prompt_operator.core.rules.verdict import judge
+from prompt_operator.core.unrecorded import gap_of, gap_told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from prompt_operator.api.promptstatus import RuleStatus
     from prompt_operator.core.policy import Effective
@@ -120,6 +122,8 @@ class Round:
         self.now, self.shared = now, shared
         self.silent = not any(_tells(answer) for answer in answers.values())
         """No answer holds a series of anybody."""
+        self.gaps = frozenset(map(_gap, long)) if (long := _long(answers)) else None
+        """How the recording of long windows stands; None when this tick did not ask for any."""
         self._judged: dict[int, tuple[Plan, tuple[bool, ...]]] = {}
 
     def measured(self, identity: Identity) -> dict[Need, Measured]:
@@ -140,6 +144,19 @@ class _Kept(NamedTuple):
     at: datetime
 
 
+class Shown(NamedTuple):
+    """What a prompt's status shows of a rule."""
+
+    state: State
+    known: bool
+    """It was ever true or false."""
+    gap: Reason | None
+    """The gap in the recording that keeps it unknown."""
+
+
+_NOTHING_SHOWN = Shown(State.NORMAL, known=False, gap=None)
+
+
 @dataclass(slots=True)
 class Watched:
     """One activation of one version, and the state of its rules."""
@@ -153,8 +170,10 @@ class Watched:
     plan: Plan = field(init=False)
     readings: list[RuleReading | None] = field(init=False)
     """One per rule of the policy; None before it was judged."""
-    shown: list[tuple[State, bool]] = field(init=False)
-    """What the prompt was last woken for: the visible state of each rule, and whether it was ever known."""
+    shown: list[Shown] = field(init=False)
+    """What the prompt was last woken for."""
+    gaps: frozenset[Reason | None] | None = None
+    """How the recording of long windows stood when it was last judged."""
     restored: dict[str, Streak] = field(default_factory=dict)
     """Streaks from status, of rules that were not judged since the start."""
     traffic: bool = False
@@ -168,10 +187,11 @@ class Watched:
         """Begin with no rule judged."""
         self._take(self.policy, {}, {})
 
-    def remember(self, rules: Iterable[RuleStatus], now: datetime) -> None:
+    def remember(self, rules: Sequence[RuleStatus], now: datetime) -> None:
         """Take up the states that status remembers."""
         self.restored = {rule.name: _restored(State(rule.state), min(rule.since, now)) for rule in rules}
-        self._take(self.policy, {}, {name: (old.state, False) for name, old in self.restored.items()})
+        shown = {rule.name: Shown(State(rule.state), known=False, gap=gap_told(rule.message)) for rule in rules}
+        self._take(self.policy, {}, shown)
 
     def adopt(self, policy: Effective) -> None:
         """Follow a changed policy: rules that stay as they are keep their streaks, all others begin anew."""
@@ -182,12 +202,10 @@ class Watched:
         self._take(policy, readings, dict(zip(names, self.shown, strict=True)))
         self.new, self.quiet_until = True, None
 
-    def _take(
-        self, policy: Effective, readings: Mapping[str, RuleReading | None], shown: Mapping[str, tuple[State, bool]]
-    ) -> None:
+    def _take(self, policy: Effective, readings: Mapping[str, RuleReading | None], shown: Mapping[str, Shown]) -> None:
         self.policy, self.plan = policy, plan(policy.rules)
         self.readings = [readings.get(rule.name) for rule in policy.rules]
-        self.shown = [shown.get(rule.name, (State.NORMAL, False)) for rule in policy.rules]
+        self.shown = [shown.get(rule.name, _NOTHING_SHOWN) for rule in policy.rules]
 
     def snapshot(self) -> Readings | None:
         """Return the readings as facts; None before any rule was judged."""
@@ -202,13 +220,14 @@ class Watched:
 
     def look(self, name: Name, tick: Round) -> bool:
         """Judge what there is news for; return whether the prompt needs a decision."""
-        quiet = self.quiet_until is not None and tick.now < self.quiet_until
+        quiet = self.quiet_until is not None and tick.now < self.quiet_until and tick.gaps in {None, self.gaps}
         if quiet and tick.silent:
             return False  # most prompts of a large cluster have no traffic: they cost next to nothing
         measured = tick.measured(Identity(name.namespace, name.name, self.version))
         silent = not any(map(_is_heard, measured.values()))
         if quiet and silent:
             return False
+        self.gaps = self.gaps if tick.gaps is None else tick.gaps
         wake = self._see_traffic(measured)
         measured |= tick.lacking
         oldest = self._recall(measured, tick) if self.plan.kept else None
@@ -293,7 +312,7 @@ class Watched:
         for position, reading in enumerate(self.readings):
             if reading is None:
                 continue
-            visible = visible_state(reading, self.policy.unknown_after, now), known(reading)
+            visible = Shown(visible_state(reading, self.policy.unknown_after, now), known(reading), gap_of(reading))
             if visible != self.shown[position]:
                 self.shown[position] = visible
                 news = True
@@ -315,8 +334,16 @@ def _restored(state: State, since: datetime) -> Streak:
     return streak.restore(state, since, since)
 
 
+def _long(answers: Mapping[Need, Answer]) -> list[Answer]:
+    return [answer for need, answer in answers.items() if need.window >= RECORDED_FROM]
+
+
+def _gap(answer: Answer) -> Reason | None:
+    return answer.reason if isinstance(answer, Unusable) and answer.reason in GAPS else None
+
+
 def _tells(answer: Answer) -> bool:
-    return answer.reason not in GAPS if isinstance(answer, Unusable) else bool(answer)
+    return _gap(answer) is None if isinstance(answer, Unusable) else bool(answer)
 
 
 def _is_heard(found: Measured) -> bool:

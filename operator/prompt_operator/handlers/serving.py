@@ -107,7 +107,11 @@ def _diagnostics(running: Running) -> dict[str, Any]:
             "held": sorted(f"{name.namespace}/{name.name} {v}" for name, p in prompts.items() for v in p.held),
             "firing": sorted(f"{name.namespace}/{name.name} {r}" for name, p in prompts.items() for r in p.firing),
         },
-        "rules": {"unknown": unknown[:_SHOWN], "unknownTotal": len(unknown)},
+        "rules": {
+            "unknown": unknown[:_SHOWN],
+            "unknownTotal": len(unknown),
+            "promptsNotRecorded": sum(ConditionType.NOT_RECORDED in prompt.holding for prompt in prompts.values()),
+        },
         "store": running.engine.store.sizes(),
         "breakers": [breaker.state() for breaker in running.breakers],
         "issues": running.telemetry.issues.document(),

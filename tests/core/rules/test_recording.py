@@ -61,9 +61,9 @@ def test_only_long_windows_are_read_from_recorded_series(window: timedelta) -> N
     [
         (288, {BOT: Amount(10.0)}),
         (231, {BOT: Amount(10.0)}),
-        (230, Unusable(Reason.RECORDED_IN_PART, "230 of 288 evaluations are recorded")),
-        (1, Unusable(Reason.RECORDED_IN_PART, "1 of 288 evaluations are recorded")),
-        (None, Unusable(Reason.NOT_RECORDED, "Prometheus does not evaluate the recording rules")),
+        (230, Unusable(Reason.RECORDED_IN_PART, "80% of the window have to be")),
+        (1, Unusable(Reason.RECORDED_IN_PART, "80% of the window have to be")),
+        (None, Unusable(Reason.NOT_RECORDED)),
     ],
 )
 def test_coverage(evaluations: float | None, answer: object) -> None:

@@ -134,10 +134,10 @@ def _covered(window: timedelta, samples: Iterable[Element]) -> tuple[list[Elemen
     runs, wanted = [sample.value for sample in told if not sample.labels], expected(window)
     versions = [sample for sample in told if sample.labels]
     if not runs:
-        return versions, Unusable(Reason.NOT_RECORDED, "Prometheus does not evaluate the recording rules")
+        return versions, Unusable(Reason.NOT_RECORDED)
     if runs[0] >= wanted * ENOUGH:
         return versions, None
-    return versions, Unusable(Reason.RECORDED_IN_PART, f"{runs[0]:.0f} of {wanted} evaluations are recorded")
+    return versions, Unusable(Reason.RECORDED_IN_PART, f"{ENOUGH:.0%} of the window have to be")
 
 
 def _identity(labels: IdentityLabels, found: Mapping[str, str]) -> Identity | None:
