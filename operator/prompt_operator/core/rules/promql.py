@@ -7,7 +7,9 @@ quantiles are computed here, because only counts say how much evidence there is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from functools import lru_cache
+from math import inf
+from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from prompt_operator.core.rules import tenantql
@@ -115,17 +117,36 @@ def absorb(query: Query, samples: Iterable[Element]) -> Answer:
         samples, gap = _covered(query.need.window, samples)
         if gap is not None:
             return gap
-    found: dict[Identity, dict[str, list[float]]] = {}
-    by_bucket = query.need.quantity is Quantity.LATENCY_BUCKETS
+    return _sorted(query, samples, by_bucket=query.need.quantity is Quantity.LATENCY_BUCKETS)
+
+
+def _sorted(query: Query, samples: Iterable[Element], *, by_bucket: bool) -> Answer:
+    """Sort samples by version, and bucket. There may be a hundred thousand: each costs a few look-ups and no more."""
+    names = query.identity
+    labels_of = itemgetter(names.namespace, names.prompt, names.version, *(["le"] if by_bucket else []))
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    twice: set[tuple[str, ...]] = set()
     for sample in samples:
-        identity, bound = _identity(query.identity, sample.labels), sample.labels.get("le", "") if by_bucket else ""
-        if identity is None or (by_bucket and not bound):
+        try:
+            labels = labels_of(sample.labels)
+        except KeyError:
+            labels = ("",)
+        if not all(labels):
             return Unusable(Reason.INCONSISTENT, f"a series lacks labels that were asked for: {dict(sample.labels)}")
-        if _is_foreign(query.need, identity):
-            return Unusable(Reason.INCONSISTENT, "the answer holds a series of another namespace")
-        found.setdefault(identity, {}).setdefault(bound, []).append(sample.value)
+        identity, bound = (labels[:3], labels[3]) if by_bucket else (labels, "")
+        values = found.get(identity)
+        if values is None:
+            if _is_foreign(query.need, Identity(*identity)):
+                return Unusable(Reason.INCONSISTENT, "the answer holds a series of another namespace")
+            found[identity] = {bound: sample.value}
+        elif bound in values:
+            twice.add(identity)
+        else:
+            values[bound] = sample.value
     read = _histogram if by_bucket else _amount
-    return {identity: read(values, query.scale) for identity, values in found.items()}
+    answer = {Identity(*identity): read(values, query.scale) for identity, values in found.items()}
+    several = Unusable(Reason.DUPLICATE_SERIES, "several series where one was asked for")
+    return answer | {Identity(*identity): several for identity in twice}
 
 
 def _covered(window: timedelta, samples: Iterable[Element]) -> tuple[list[Element], Unusable | None]:
@@ -140,9 +161,9 @@ def _covered(window: timedelta, samples: Iterable[Element]) -> tuple[list[Elemen
     return versions, Unusable(Reason.RECORDED_IN_PART, f"{ENOUGH:.0%} of the window have to be")
 
 
-def _identity(labels: IdentityLabels, found: Mapping[str, str]) -> Identity | None:
-    identity = Identity(*(found.get(label, "") for label in (labels.namespace, labels.prompt, labels.version)))
-    return identity if all(identity) else None
+def _amount(values: Mapping[str, float], scale: float) -> Measured:
+    (value,) = values.values()
+    return _defect(value) or Amount(value * scale)
 
 
 def _is_foreign(need: Need, identity: Identity) -> bool:
@@ -150,31 +171,30 @@ def _is_foreign(need: Need, identity: Identity) -> bool:
     return isinstance(need.quantity, CustomSeries) and need.quantity.namespace != identity.namespace
 
 
-def _amount(values: Mapping[str, list[float]], scale: float) -> Measured:
-    return _defect(values) or Amount(values[""][0] * scale)
+def _defect(value: float) -> Unusable | None:
+    return None if 0 <= value < inf else Unusable(Reason.NOT_A_NUMBER, f"value {value}")
 
 
-def _defect(values: Mapping[str, list[float]]) -> Unusable | None:
-    for several in values.values():
-        if len(several) > 1:
-            return Unusable(Reason.DUPLICATE_SERIES, f"{len(several)} series where one was asked for")
-        if not isfinite(several[0]) or several[0] < 0:
-            return Unusable(Reason.NOT_A_NUMBER, f"value {several[0]}")
-    return None
-
-
-def _histogram(values: Mapping[str, list[float]], scale: float) -> Measured:
+def _histogram(values: Mapping[str, float], scale: float) -> Measured:
     """Bounds may be spelled in two ways by two client libraries (1 and 1.0): their counts belong together."""
-    if defect := _defect(values):
-        return defect
     counts: dict[float, float] = {}
-    for text, (count,) in values.items():
-        try:
-            bound = float(text) * scale
-        except ValueError:
+    for text, count in values.items():
+        if defect := _defect(count):
+            return defect
+        bound = _bound(text)
+        if bound is None:
             return Unusable(Reason.INCONSISTENT, f"bucket bound {text!r}")
+        bound *= scale
         counts[bound] = counts.get(bound, 0.0) + count
     return Histogram(tuple(_smoothed(sorted(counts.items()))))
+
+
+@lru_cache(maxsize=1024)
+def _bound(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 _NOISE = 1e-6
@@ -185,7 +205,8 @@ def _smoothed(buckets: list[tuple[float, float]]) -> Iterator[tuple[float, float
     """Take out rounding noise, by which a cumulative count may fall; a real fall stays and is judged inconsistent."""
     highest = 0.0
     for bound, count in buckets:
-        highest = max(highest, count) if count >= highest * (1 - _NOISE) else count
+        if count > highest or count < highest * (1 - _NOISE):
+            highest = count
         yield bound, highest
 
 
