@@ -126,7 +126,8 @@ def _value_of(header: Header) -> Callable[[], str]:
 
 
 def _basic(username: str, password: str) -> str:
-    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+    """Return the header; the password is bytes of the file, read as Latin-1."""
+    return f"Basic {base64.b64encode(username.encode() + b':' + password.encode('latin-1')).decode()}"
 
 
 class Tls:

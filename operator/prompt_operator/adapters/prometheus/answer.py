@@ -73,7 +73,7 @@ class Envelope:
             said = body[:200].decode(errors="replace")
         kind = Refused if status in _ABOUT_THE_QUERY else Unavailable
         hint = "; check the credentials of this source" if status in _ABOUT_US else ""
-        return kind(f"Prometheus answered {status}: {self._conceal(said)[:_SHOWN]}{hint}")
+        return kind(f"Prometheus answered {status}: {' '.join(self._conceal(said).split())[:_SHOWN]}{hint}")
 
     def _read(self, response: requests.Response) -> bytes:
         """Read the body piece by piece: a server that drips or floods is cut off."""
