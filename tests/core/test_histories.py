@@ -12,12 +12,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.core.builders import V1, V2, V3, a_reading, a_record_manifest, a_version_manifest, hash_of, readings
 from tests.core.world import CONFIG_MAP, World
 
-from prompt_operator.api.common import rfc3339
+from prompt_operator.api.common import Measurement, rfc3339
 from prompt_operator.core import versions
+from prompt_operator.core.baseline import reference
 from prompt_operator.core.plan import ApplyConfigMap, CreateRecord, WriteStatus
 from prompt_operator.core.rules.streak import State
 
 if TYPE_CHECKING:
+    from prompt_operator.api.promptstatus import PromptStatus
     from prompt_operator.core.plan import Effect
 
 COOLDOWN, DAY, PER_DAY = timedelta(minutes=15), timedelta(hours=24), 3
@@ -32,6 +34,8 @@ class Ledger:
     """Decision id -> when, and whether a rule decided it."""
     held: dict[str, tuple[str, datetime]] = field(default_factory=dict)
     """Decision id -> the version it rejected, and when."""
+    rejected: set[tuple[str, datetime]] = field(default_factory=set)
+    """Each version that was rolled back, and when it ended so."""
 
     def versions(self) -> set[str]:
         """Return what must not become active."""
@@ -71,6 +75,7 @@ class Watched(World):
             self._check_activation(status.active_version)
             decided = decision is not None and decision.id != before.get("id")
             self._check_cause(status.active_version, decided=decided)
+        self._check_baseline(status)
 
     def _check_decision(self, decision: Any) -> None:
         ledger, automatic = self.ledger, decision.kind == "Rollback"
@@ -82,6 +87,7 @@ class Watched(World):
         assert decision.from_version == self.status["activeVersion"]
         ledger.switched[decision.id] = (decision.at, automatic)
         ledger.held[decision.id] = (decision.from_version, decision.at)
+        ledger.rejected.add((decision.from_version, decision.at))
 
     def _check_activation(self, version: str) -> None:
         found = versions.record_of(self.versions[version])
@@ -94,6 +100,14 @@ class Watched(World):
         desired = self.spec["version"]
         known = self.status.get("activeVersion")
         assert decided or not known or version == desired or desired in self.ledger.versions(), "moved without a cause"
+
+    def _check_baseline(self, status: PromptStatus) -> None:
+        """What a version is compared with was never measured on one that is rejected, nor up to a rejection."""
+        served = {(entry.version, entry.at) for entry in status.history}
+        for version, at in ((each.version or "", each.at) for each in status.baseline):
+            assert version not in self.ledger.versions(), "compares with a rejected version"
+            assert (version, at) not in self.ledger.rejected, "compares with the time that a rollback ended"
+            assert at in {instant for _, instant in served}, "measured up to an instant at which nothing was replaced"
 
 
 def made(version: str, *, seen: bool = True) -> dict[str, Any]:
@@ -122,7 +136,7 @@ class Histories(RuleBasedStateMachine):
     def crash(self, effects: int) -> None:
         """A look that ends after so many effects; what was in memory is gone."""
         self.world.step(crash_after=effects)
-        self.world.readings = None
+        self.world.readings, self.world.normal = None, ()
 
     @rule()
     def settle(self) -> None:
@@ -224,6 +238,14 @@ class Histories(RuleBasedStateMachine):
         activated = self.world.prompt().status.activated_at
         reading = a_reading(state=state, errors=errors, at=self.world.now)
         self.world.readings = readings(reading, version=active, activated_at=activated)
+
+    @rule()
+    def measure_baseline(self) -> None:
+        """What is asked for now is measured; the answer may be taken in at once, or after all has changed."""
+        of = reference(self.world.prompt().status)
+        if of is not None:
+            answer = Measurement(metric="latency_p95", value="2", window="1h", version=of.version, at=of.until)
+            self.world.normal = (*self.world.normal[-3:], answer)
 
     @rule(version=ANY_VERSION, effects=st.integers(0, 6), minutes=st.sampled_from((3, 16, 600)))
     def release_that_fails(self, version: str, effects: int, minutes: int) -> None:

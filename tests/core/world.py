@@ -34,7 +34,7 @@ from prompt_operator.core.reconcile import reconcile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from prompt_operator.api.common import ApiModel
+    from prompt_operator.api.common import ApiModel, Measurement
     from prompt_operator.core.facts import Readings
     from prompt_operator.core.plan import Effect, Plan
 
@@ -73,6 +73,8 @@ class World:
     records: dict[str, Manifest] = field(default_factory=dict)
     config_maps: dict[str, Manifest] = field(default_factory=dict)
     readings: Readings | None = None
+    normal: tuple[Measurement, ...] = ()
+    """What was measured of the version that counted as normal when it was asked for."""
     told: list[Tell] = field(default_factory=list)
     applied: dict[str, set[str]] = field(default_factory=dict)
     """Data keys that our field manager owns, by ConfigMap."""
@@ -125,6 +127,7 @@ class World:
             operator_mode="Active",
             fresh_for=timedelta(seconds=60),
             desired_by="kubectl",
+            normal=self.normal,
         )
 
     def wanted_name(self) -> str:
