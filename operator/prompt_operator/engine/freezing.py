@@ -17,7 +17,7 @@ from prompt_operator.api.common import Measurement, rfc3339
 from prompt_operator.core.baseline import LADDER, measurement
 from prompt_operator.core.rules import promql
 from prompt_operator.core.rules.measure import Identity, needs_of
-from prompt_operator.ports import GiveUp, Retry
+from prompt_operator.ports import DEFAULT_SOURCE, GiveUp, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LAG = timedelta(seconds=30)
-"""The last samples before an activation have to be scraped and, with a remote write, to arrive."""
+"""The last samples before an activation have to be scraped first; a source may add a lag of its own."""
 PURSUED = timedelta(hours=24)
 """Older activations are not asked about: Prometheus may have forgotten, and a start would ask about all prompts."""
 _AT_MOST = 100
@@ -69,7 +69,7 @@ class _Case:
     """What cannot be measured, and why."""
 
     def is_for(self, of: Reference, policy: Effective) -> bool:
-        asked = (of, policy.source, policy.profile, policy.min_samples)
+        asked = (of, *_measured_by(policy))
         return asked == (self.of, self.source, self.profile, self.min_samples)
 
     def over(self, window: timedelta) -> tuple[Metric, ...]:
@@ -129,7 +129,7 @@ class Freezing:
             return
         case = self._cases.get(name)
         if case is None or not case.is_for(freeze.of, policy):
-            case = self._cases[name] = _Case(freeze.of, policy.source, policy.profile, policy.min_samples)
+            case = self._cases[name] = _Case(freeze.of, *_measured_by(policy))
         answered = {*case.found, *case.missing}
         wanted = {metric.name: (metric, windows) for metric, windows in freeze.metrics if metric.name not in answered}
         case.pending = {name: case.pending.get(name, asked) for name, asked in wanted.items()}
@@ -178,9 +178,8 @@ class Freezing:
     def _groups(self, failed: Container[tuple[Name, timedelta]]) -> Iterator[tuple[_Group, Sequence[_Asked]]]:
         """Yield what one query can ask in common, without what failed in this round."""
         groups: dict[_Group, list[_Asked]] = {}
-        latest = self._clock.now() - LAG
         for name, case in self._cases.items():
-            if case.of.until > latest:
+            if not self._is_due(case):
                 continue
             for window in {windows[0] for _, windows in case.pending.values()}:
                 if (name, window) not in failed:
@@ -190,6 +189,11 @@ class Freezing:
             most = min(_AT_MOST, max(1, _PROMPT_HOURS // group.window))
             for start in range(0, len(asked), most):
                 yield group, asked[start : start + most]
+
+    def _is_due(self, case: _Case) -> bool:
+        metrics = self._sources.get(case.source)
+        behind = metrics.lag if metrics is not None else timedelta()
+        return case.of.until + LAG + behind <= self._clock.now()
 
     async def _ask(self, group: _Group, asked: Iterable[_Asked]) -> dict[Need, Answer]:
         profile, metrics = self._profiles.get(group.profile), self._sources.get(group.source)
@@ -218,3 +222,8 @@ class Freezing:
             why = f"{case.of.version} before {rfc3339(case.of.until)}: not measured within 24h"
             case.missing |= dict.fromkeys(case.pending, why)
             case.pending = {}
+
+
+def _measured_by(policy: Effective) -> tuple[str, str, int]:
+    """Return source, profile and the least number of samples."""
+    return policy.source or DEFAULT_SOURCE, policy.profile, policy.min_samples
