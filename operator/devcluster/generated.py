@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from devcluster import recordingrules
 from devcluster.paths import REPO
 from prompt_operator.api import crdgen, reference
 from prompt_operator.settings import FILE_ONLY, Settings, flag, variable
@@ -30,7 +31,10 @@ def whole_files() -> dict[str, str]:
     crds = crdgen.render()
     copies = {f"helm/prompt-operator/files/crds/{name}": text for name, text in crds.items()}
     return (
-        {f"crds/{name}": text for name, text in crds.items()} | copies | {"docs/reference/api.md": reference.render()}
+        {f"crds/{name}": text for name, text in crds.items()}
+        | copies
+        | recordingrules.files()
+        | {"docs/reference/api.md": reference.render()}
     )
 
 

@@ -11,9 +11,12 @@ import yaml
 from devcluster import tools
 from devcluster.paths import REPO
 from prompt_operator.adapters.profiles import load_profiles
+from prompt_operator.core.rules.recording import rule_group
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from prompt_operator.core.rules.profile import Profile
 
 FOLDER = REPO / "manifests" / "recording-rules"
 FILES = sorted(FOLDER.glob("*.rules.yaml"))
@@ -22,6 +25,13 @@ FILES = sorted(FOLDER.glob("*.rules.yaml"))
 def test_every_profile_has_its_rules() -> None:
     """A profile without recording rules would have no window of 24h."""
     assert {file.name.removesuffix(".rules.yaml") for file in FILES} == load_profiles().keys()
+
+
+@pytest.mark.parametrize(("name", "profile"), load_profiles().items(), ids=load_profiles())
+def test_the_rules_are_those_of_the_profile(name: str, profile: Profile) -> None:
+    """A profile that changed without its rules would be recorded under names that nobody reads."""
+    shipped = yaml.safe_load((FOLDER / f"{name}.rules.yaml").read_text("utf-8"))
+    assert shipped == {"groups": [rule_group(profile)]}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
