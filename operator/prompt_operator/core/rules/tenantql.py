@@ -142,12 +142,21 @@ def _is_grouped(node: Any) -> bool:
         case ast.AggregateExpr():
             return _labels(node) == [_BY]
         case ast.BinaryExpr():
-            grouped = [_is_grouped(side) for side in (node.lhs, node.rhs) if not isinstance(side, ast.NumberLiteral)]
+            grouped = [_is_grouped(side) for side in (node.lhs, node.rhs) if not _is_constant(side)]
             return bool(grouped) and all(grouped)
         case ast.Call():
-            vectors = [argument for argument in node.args if not isinstance(argument, ast.NumberLiteral)]
+            vectors = [argument for argument in node.args if not _is_constant(argument)]
             return len(vectors) == 1 and (_is_grouped(vectors[0]) or _is_by_bucket(node, vectors[0]))
     return False
+
+
+def _is_constant(node: Any) -> bool:
+    match node:
+        case ast.ParenExpr() | ast.UnaryExpr():
+            return _is_constant(node.expr)
+        case ast.BinaryExpr():
+            return _is_constant(node.lhs) and _is_constant(node.rhs)
+    return isinstance(node, ast.NumberLiteral)
 
 
 def _is_by_bucket(call: Any, argument: Any) -> bool:
