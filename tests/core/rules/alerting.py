@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from devcluster import tools
-from prompt_operator.core.rules.metrics import CustomSeries, Mean, Quantile, Quantity, Share, Total
+from prompt_operator.core.rules.metrics import CustomSeries, Mean, Quantity, Share, Total
 from prompt_operator.core.rules.streak import State
 from prompt_operator.core.rules.syntax import All, Arithmetic, Baseline, Comparison, MetricRef, Number, Some
 from prompt_operator.core.rules.units import format_duration, format_window
@@ -81,7 +81,7 @@ class Alert:
                 return f"(1 - {share})" if complement else share
             case Mean(sums, count):
                 return f"(({self.added(sums, window)}) / ({self.increase(count, window)} > 0))"
-            case Quantile():
+            case _:
                 raise NotImplementedError("a quantile of counts is judged as a share, which Prometheus cannot")
 
     def added(self, series: tuple[Series, ...], window: timedelta) -> str:
