@@ -18,6 +18,7 @@ from prompt_operator.core import ledger, versions
 from prompt_operator.core.facts import Content, Facts, Readings, RuleReading
 from prompt_operator.core.policy import Effective, effective
 from prompt_operator.core.projection import Owner, Served, entry_of, observe, render
+from prompt_operator.core.rules.judgement import Verdict
 from prompt_operator.core.rules.streak import State, Streak
 
 if TYPE_CHECKING:
@@ -210,8 +211,15 @@ def a_reading(
     text = spec.text.split(" for ")[0]
     alert = judged(text, measured)
     fired = (fired_at or at) if state in {State.FIRING, State.RECOVERING} else None
-    known = {"last_true": at} if alert.verdict == "True" else {"last_false": at} if alert.verdict == "False" else {}
-    streak = Streak(state, at, beneath=state, active_at=fired, fired_at=fired, **known)
+    streak = Streak(
+        state,
+        at,
+        beneath=state,
+        active_at=fired,
+        fired_at=fired,
+        last_true=at if alert.verdict is Verdict.TRUE else None,
+        last_false=at if alert.verdict is Verdict.FALSE else None,
+    )
     return RuleReading(spec, streak, alert, judged(text, measured, confidence=0.9999), at)
 
 

@@ -105,6 +105,43 @@ def test_what_is_told_of_rules(before: str | None, now: str | None, told: list[s
     assert [change for change, _ in health.rule_transitions(old, new)] == told
 
 
+def beneath(state: str, *, firing: bool = True) -> PromptStatus:
+    """Return the status of a rule in this state, which fires beneath it."""
+    rule = RuleStatus(name=RULE, state=state, since=T0, fired_at=T0 if firing else None)
+    return PromptStatus(active_version=V2, rules=(rule,))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        pytest.param(beneath("Unknown"), PromptStatus(active_version=V2), ["Resolved"], id="seen calm again"),
+        pytest.param(beneath("Unknown"), beneath("Firing", firing=False), [], id="seen firing again"),
+        pytest.param(beneath("Unknown", firing=False), beneath("Firing", firing=False), ["Firing"], id="fires anew"),
+        pytest.param(beneath("Unknown", firing=False), PromptStatus(active_version=V2), [], id="was calm beneath"),
+    ],
+)
+def test_a_firing_outlives_what_is_unknown(before: PromptStatus, now: PromptStatus, told: list[str]) -> None:
+    """A rule that fired when its data went missing is neither told twice nor forgotten."""
+    assert [change for change, _ in health.rule_transitions(before, now)] == told
+
+
+def test_a_firing_rule_without_data_says_since_when() -> None:
+    """Status keeps when it fired and says since when nothing is known; Healthy stays False."""
+    reading, now = gone_blind(FIRING, 30)
+    (rule,) = health.rule_statuses((), readings(reading), UNKNOWN_AFTER, now)
+    assert (rule.state, rule.fired_at) == ("Unknown", FIRING.streak.fired_at)
+    assert f"nothing since {rfc3339(NOW)}" in (rule.message or "")
+    assert told(reading) == ("False", "CriticalRuleFiring")
+
+
+def test_a_flapping_rule_says_so() -> None:
+    """The third firing within an hour names the cure."""
+    instants = tuple(NOW - timedelta(minutes=each) for each in (40, 20, 0))
+    flapping = replace(FIRING, streak=replace(FIRING.streak, firings=instants))
+    (rule,) = health.rule_statuses((), readings(flapping), UNKNOWN_AFTER, NOW)
+    assert (rule.message or "").startswith("fired 3 times within 1h, keepFiringFor would steady it; error_rate ")
+
+
 def test_a_switch_resolves_nothing() -> None:
     """Rules of another version than before begin anew."""
     old = PromptStatus(active_version=V2, rules=(RuleStatus(name=RULE, state="Firing", since=T0),))

@@ -99,6 +99,9 @@ class RuleStatus(ApiModel):
     name: Identifier = Field(description="Name of the rule.")
     state: RuleState = Field(description="Pending: condition holds, not yet for long enough. Unknown: no usable value.")
     since: Timestamp = Field(description="When the rule came into this state.")
+    fired_at: Timestamp | None = Field(
+        default=None, description="When the rule fired, if it is Recovering, or Unknown and has not been resolved."
+    )
     message: Text | None = Field(default=None, description="What was seen, or what is wrong with the rule.")
 
 

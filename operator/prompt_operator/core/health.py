@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prompt_operator.api.common import rfc3339
 from prompt_operator.api.promptstatus import RuleStatus
 from prompt_operator.core import instant
 from prompt_operator.core.conditions import Wanted, find
+from prompt_operator.core.duration import spoken
 from prompt_operator.core.reasons import ConditionType, Objection, Reason
 from prompt_operator.core.rollback import shortened
 from prompt_operator.core.rules.model import Action, Severity
-from prompt_operator.core.rules.streak import State
+from prompt_operator.core.rules.streak import FLAPS, FLAPS_WITHIN, State
 from prompt_operator.core.unrecorded import gap_of, gap_told
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 REVIEWED_ANNOTATION = "promptops.dev/reviewedAt"
 _ALARMING = frozenset({State.FIRING, State.RECOVERING})
+_FIRES_BENEATH = frozenset({State.RECOVERING, State.UNKNOWN})
 
 
 def visible_state(reading: RuleReading, unknown_after: timedelta, now: datetime) -> State:
@@ -64,8 +67,20 @@ def _rule_status(reading: RuleReading, state: State, now: datetime) -> RuleStatu
         name=reading.rule.name,
         state=state.value,
         since=since,
-        message=shortened(reading.alert.message) or None,
+        fired_at=streak.fired_at if state in _FIRES_BENEATH and streak.firing else None,
+        message=shortened(_told(reading)) or None,
     )
+
+
+def _told(reading: RuleReading) -> str:
+    """Tell what was seen; of a rule that fires, also since when nothing is known, and whether it comes and goes."""
+    streak, message = reading.streak, reading.alert.message
+    if streak.state is State.UNKNOWN and streak.firing and streak.frozen_at and streak.fired_at:
+        known = f"firing since {rfc3339(streak.fired_at)} as far as is known, nothing since {rfc3339(streak.frozen_at)}"
+        return f"{known}: {message}" if message else known
+    if streak.state is State.FIRING and streak.flapping:
+        return f"fired {FLAPS} times within {spoken(FLAPS_WITHIN)}, keepFiringFor would steady it; {message}"
+    return message
 
 
 def healthy(facts: Facts, mode: str, active: str, refused: Iterable[Refused], now: datetime) -> Wanted:
@@ -101,7 +116,7 @@ def _carried_over(facts: Facts, active: str) -> Wanted:
 def _judged(readings: Readings, refused: tuple[Refused, ...], unknown_after: timedelta, now: datetime) -> Wanted:
     critical = [r for r in readings.rules if r.rule.severity is Severity.CRITICAL]
     states = {reading.rule.name: visible_state(reading, unknown_after, now) for reading in critical}
-    alarming = [reading for reading in critical if states[reading.rule.name] in _ALARMING]
+    alarming = [reading for reading in critical if reading.streak.firing]
     if alarming:
         return _alarm(alarming, refused)
     if any(known(reading) and states[reading.rule.name] is not State.UNKNOWN for reading in critical):
@@ -126,7 +141,7 @@ def _alarm(alarming: list[RuleReading], refused: tuple[Refused, ...]) -> Wanted:
         handed_over = refusal.objection is Objection.DAILY_LIMIT_REACHED
         reason = Reason.MANUAL_INTERVENTION_REQUIRED.value if handed_over else refusal.objection.value
         return _healthy("False", reason, shortened(f"{reading.rule.name} fires, not rolled back: {refusal.message}"))
-    return _healthy("False", Reason.CRITICAL_RULE_FIRING, shortened(f"{worst.rule.name}: {worst.alert.message}"))
+    return _healthy("False", Reason.CRITICAL_RULE_FIRING, shortened(f"{worst.rule.name}: {_told(worst)}"))
 
 
 def _healthy(status: str, reason: str, message: str) -> Wanted:
@@ -169,12 +184,16 @@ def review_required(facts: Facts, rules: tuple[RuleStatus, ...]) -> Wanted | Non
     return Wanted(ConditionType.REVIEW_REQUIRED, "True", Reason.REVIEW_REQUESTED, old.message)
 
 
+def _fires(rule: RuleStatus) -> bool:
+    return State(rule.state) in _ALARMING or rule.fired_at is not None
+
+
 def rule_transitions(before: PromptStatus, after: PromptStatus) -> tuple[tuple[str, RuleStatus], ...]:
     """Return (Firing or Resolved, rule) for each rule that began or ceased to fire on the same version."""
     if before.active_version != after.active_version:
         return ()
-    old = {rule.name: rule for rule in before.rules if State(rule.state) in _ALARMING}
-    new = {rule.name: rule for rule in after.rules if State(rule.state) in _ALARMING}
+    old = {rule.name: rule for rule in before.rules if _fires(rule)}
+    new = {rule.name: rule for rule in after.rules if _fires(rule)}
     unknown = {rule.name for rule in after.rules if State(rule.state) is State.UNKNOWN}
     fired = [("Firing", new[name]) for name in sorted(new.keys() - old.keys())]
     return (*fired, *(("Resolved", old[name]) for name in sorted(old.keys() - new.keys() - unknown)))

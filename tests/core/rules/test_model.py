@@ -13,7 +13,7 @@ from prompt_operator.core.rules.errors import RuleError
 from prompt_operator.core.rules.grammar import parse
 from prompt_operator.core.rules.measure import needs
 from prompt_operator.core.rules.metrics import METRICS, CustomSeries, Mean, Metric, Quantity
-from prompt_operator.core.rules.model import NO_TIME, Action, Confidence, Rule, Severity, compile_rule, compile_spec
+from prompt_operator.core.rules.model import Action, Confidence, Rule, Severity, compile_rule, compile_spec
 from prompt_operator.core.rules.units import Dimension, format_duration, parse_duration
 
 
@@ -24,11 +24,11 @@ def test_defaults() -> None:
         condition=parse("error_rate > 5%"),
         metrics={"error_rate": METRICS["error_rate"]},
         window=timedelta(minutes=5),
-        hold=NO_TIME,
+        hold=timedelta(0),
         severity=Severity.WARNING,
         actions=frozenset({Action.ALERT}),
         confidence=Confidence.MEDIUM,
-        keep_firing_for=NO_TIME,
+        keep_firing_for=timedelta(0),
     )
 
 

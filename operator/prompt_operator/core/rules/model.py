@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,15 +11,15 @@ from prompt_operator.core.rules.floor import parse_floor
 from prompt_operator.core.rules.grammar import parse
 from prompt_operator.core.rules.metrics import METRICS, Metric
 from prompt_operator.core.rules.syntax import comparisons, metric_refs, to_text
-from prompt_operator.core.rules.units import format_duration, parse_duration, parse_window
+from prompt_operator.core.rules.units import NO_TIME, format_duration, parse_duration, parse_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import timedelta
 
     from prompt_operator.core.rules.syntax import Condition
 
 DEFAULT_WINDOW = "5m"
-NO_TIME = timedelta(0)
 
 
 class Severity(StrEnum):

@@ -42,6 +42,7 @@ WINDOWS = {text: timedelta(seconds=seconds) for text, seconds in (
 )}  # fmt: skip
 """The windows a metric may be read over: few, so that thousands of rules share queries."""
 
+NO_TIME = timedelta(0)
 MAX_HOLD = timedelta(days=7)
 
 
