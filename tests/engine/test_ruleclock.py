@@ -185,8 +185,9 @@ def test_a_firing_rule_that_asks_for_a_rollback_wakes_at_every_tick() -> None:
 def test_a_restart_keeps_the_state_of_a_rule(state: State) -> None:
     """What status remembers goes on from when it began: neither a second firing nor a second hold."""
     bench = Bench()
+    bench.at = after(minutes=3)
     bench.watch(critical_error_rate=state)
-    bench.tick(minutes=3)
+    bench.tick()
     streak = bench.reading().streak
     assert streak.state is State.FIRING
     assert streak.active_at == T0
@@ -202,6 +203,29 @@ def test_a_hold_goes_on_after_a_restart() -> None:
     assert bench.reading("runaway-errors").streak.state is State.PENDING
     bench.tick(minutes=1)
     assert bench.reading("runaway-errors").streak.state is State.FIRING
+
+
+def test_ticks_that_were_missed_hold_nothing() -> None:
+    """True before and after six minutes without a look is not six minutes of true."""
+    bench = Bench()
+    bench.watch()
+    for span in (3, 6):
+        bench.tick(minutes=span)
+        assert bench.reading("runaway-errors").streak.state is State.PENDING
+    for _ in range(5 * 4):
+        bench.tick(seconds=15)
+    assert bench.reading("runaway-errors").streak.state is State.FIRING
+
+
+def test_what_fired_before_the_restart_fires_on_when_its_data_is_back() -> None:
+    """Unknown in status, with the time it fired: it fires on with that time instead of a second time."""
+    bench = Bench()
+    bench.at = after(minutes=3)
+    status = RuleStatus(name=RULE, state="Unknown", since=after(minutes=2), fired_at=T0)
+    bench.rules.watch(NAME, V2, T0, a_policy(), Baselines(), (status,))
+    bench.tick()
+    streak = bench.reading().streak
+    assert (streak.state, streak.fired_at, streak.firings) == (State.FIRING, T0, ())
 
 
 def test_a_changed_rule_begins_anew() -> None:

@@ -162,7 +162,7 @@ class RuleClock:
 
         They are woken together, when all of them are judged: a guard that looks at the others has to see all of them.
         """
-        shared, slots, tally = Shared(now - inquiries[0].lag), asyncio.Semaphore(AT_ONCE), Tally()
+        shared, slots, tally = Shared(now - inquiries[0].lag, self._tick), asyncio.Semaphore(AT_ONCE), Tally()
         async with asyncio.TaskGroup() as group:
             asked = (
                 self._judge_shard(shard.members, inquiry.ask(shard, now, shared, slots, tally))

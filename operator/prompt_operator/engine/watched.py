@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from prompt_operator.core.facts import Readings, RuleReading
 from prompt_operator.core.health import known, visible_state
 from prompt_operator.core.rules import promql, streak
-from prompt_operator.core.rules.cadence import cadence
+from prompt_operator.core.rules.cadence import cadence, cadence_of
 from prompt_operator.core.rules.judgement import Judgement, Verdict
 from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Measured, Need, Unusable, needs
 from prompt_operator.core.rules.metrics import Quantity
@@ -18,6 +18,7 @@ from prompt_operator.core.rules.model import Action, Rule
 from prompt_operator.core.rules.reasons import GAPS, Reason
 from prompt_operator.core.rules.recording import RECORDED_FROM
 from prompt_operator.core.rules.streak import State
+from prompt_operator.core.rules.units import NO_TIME
 from prompt_operator.core.rules.verdict import judge
 from prompt_operator.core.unrecorded import gap_of, gap_told
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from prompt_operator.core.rules.streak import Streak
     from prompt_operator.engine.store import Name
 
+_TIMED = frozenset({State.PENDING, State.RECOVERING})
 _QUIET = timedelta(hours=1)  # even then looked at now and then
+_MISSED = 4  # looks at a rule; what is further apart does not follow each other
 _SPARE = timedelta(minutes=1)  # beyond its cadence a kept answer is of no use
 
 
@@ -61,20 +64,30 @@ class Shared:
     them need the time and the memory of one. The keys are identities of objects that the values keep alive.
     """
 
-    def __init__(self, at: datetime) -> None:
+    def __init__(self, at: datetime, tick: timedelta) -> None:
         self.at = at
         """The instant that the newest answers belong to."""
+        self._tick = tick
         self.beginning = streak.start(at)
-        self._steps: dict[tuple[int, Verdict, int], tuple[Streak, Rule, Streak]] = {}
+        self._steps: dict[tuple[int, Verdict, int, timedelta], tuple[Streak, Rule, Streak]] = {}
         self._readings: dict[tuple[int, int, int, int, datetime], RuleReading] = {}
         self._blank: dict[tuple[int | float, ...], tuple[Rule, Judgement]] = {}
 
-    def step(self, old: Streak, verdict: Verdict, rule: Rule) -> Streak:
-        """Take a verdict into a streak."""
-        key = id(old), verdict, id(rule)
+    def step(self, old: Streak, verdict: Verdict, rule: Rule, unknown_after: timedelta) -> Streak:
+        """Take a verdict into a streak; what was seen before nothing was known for `unknown_after` counts no more."""
+        key = id(old), verdict, id(rule), unknown_after
         found = self._steps.get(key)
         if found is None:
-            new = streak.step(old, verdict, self.at, hold=rule.hold, keep_firing_for=rule.keep_firing_for)
+            apart = _MISSED * max(self._tick, cadence_of(rule))
+            new = streak.step(
+                old,
+                verdict,
+                self.at,
+                hold=rule.hold,
+                keep_firing_for=rule.keep_firing_for,
+                apart=apart,
+                forget_after=max(unknown_after, apart),
+            )
             found = self._steps[key] = old, rule, new
         return found[2]
 
@@ -189,9 +202,18 @@ class Watched:
 
     def remember(self, rules: Sequence[RuleStatus], now: datetime) -> None:
         """Take up the states that status remembers."""
-        self.restored = {rule.name: _restored(State(rule.state), min(rule.since, now)) for rule in rules}
+        self.restored = {old.name: self._restored(old, now) for old in rules}
         shown = {rule.name: Shown(State(rule.state), known=False, gap=gap_told(rule.message)) for rule in rules}
         self._take(self.policy, {}, shown)
+
+    def _restored(self, old: RuleStatus, now: datetime) -> Streak:
+        """Go on from what status kept; a timer that could not run for so long ran on while nobody watched."""
+        timers = [
+            each for rule in self.policy.rules if rule.name == old.name for each in (rule.hold, rule.keep_firing_for)
+        ]
+        longest = max(timers, default=NO_TIME) + self.policy.unknown_after
+        state, since = State(old.state), min(old.since, now)
+        return _restored(state, since, now if state in _TIMED else since, old.fired_at, longest)
 
     def adopt(self, policy: Effective) -> None:
         """Follow a changed policy: rules that stay as they are keep their streaks, all others begin anew."""
@@ -271,7 +293,7 @@ class Watched:
         rule, before = self.policy.rules[position], self.readings[position]
         alert = self._judgement(rule, measured, self.policy.alert_confidence, told=False)
         old = before.streak if before is not None else self.restored.pop(rule.name, shared.beginning)
-        new = shared.step(old, alert.verdict, rule)
+        new = shared.step(old, alert.verdict, rule, self.policy.unknown_after)
         if before is not None and _failed(alert):  # the last answer stands and grows old; the streak stands still
             return shared.reading(rule, new, before.alert, before.rollback, before.at)
         alert = self._told(position, alert, new, measured, shared)
@@ -329,9 +351,9 @@ class Watched:
 
 
 @lru_cache(maxsize=4096)
-def _restored(state: State, since: datetime) -> Streak:
-    """Restore a streak; prompts that came to a state at the same tick share it."""
-    return streak.restore(state, since, since)
+def _restored(state: State, since: datetime, now: datetime, fired_at: datetime | None, longest: timedelta) -> Streak:
+    """Restore a streak; prompts that came to a state without a timer at the same tick share it."""
+    return streak.restore(state, since, now, fired_at=fired_at, longest=longest)
 
 
 def _long(answers: Mapping[Need, Answer]) -> list[Answer]:

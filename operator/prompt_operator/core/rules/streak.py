@@ -55,7 +55,7 @@ class Streak:
     last_false: datetime | None = None
     last_unknown: datetime | None = None
     restored_at: datetime | None = None
-    """When it was rebuilt from status, moved forward likewise."""
+    """When it was rebuilt from status with a timer running, moved forward likewise."""
     firings: tuple[datetime, ...] = ()
     """The instants of the newest FLAPS firings."""
 
@@ -102,7 +102,7 @@ def restore(
         fired_at=fired_at,
         calm_at=since if state is State.RECOVERING else None,
         frozen_at=since if state is State.UNKNOWN else None,
-        restored_at=now,
+        restored_at=now if state in {State.PENDING, State.RECOVERING} else None,
     )
 
 
