@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import click
 
 from prompt_operator.adapters.credentials import NoCredentials
 from prompt_operator.adapters.http import AddressTaken
+from prompt_operator.adapters.profiles import load_profiles
+from prompt_operator.adapters.rulefiles import prometheus_rule, rule_file
 from prompt_operator.handlers.leading import LeaseLost
 from prompt_operator.handlers.lifecycle import operate
 from prompt_operator.settings import options, resolve
@@ -42,6 +45,22 @@ main.add_command(
         epilog="A flag wins over its environment variable, that over the file, that over the default.",
     )
 )
+
+
+@main.command("recording-rules")
+@click.argument("name", metavar="PROFILE")
+@click.option("--profiles-dir", type=click.Path(path_type=Path), help="Folder of profiles of your own.")
+@click.option("--object", "as_object", is_flag=True, help="Print a PrometheusRule instead of a rule file.")
+def recording_rules(name: str, profiles_dir: Path | None, *, as_object: bool) -> None:
+    """Print the recording rules of a metric profile, which windows of 24h and 7d are read from."""
+    try:
+        profiles = load_profiles(profiles_dir)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if name not in profiles:
+        raise click.ClickException(f"there is no profile {name}; there are {', '.join(sorted(profiles))}")
+    click.echo((prometheus_rule if as_object else rule_file)(profiles[name]), nl=False)
+
 
 if __name__ == "__main__":
     main()
