@@ -109,6 +109,9 @@ class Telemetry:
         self.tampering_healed = self._counter(
             "prompt_operator_tampering_healed_total", "ConfigMaps put back after a write by someone else.", "how"
         )
+        self.status_leftovers = self._counter(
+            "prompt_operator_status_leftovers_total", "Status fields of other managers that were removed.", "kind"
+        )
         self.hash_mismatches = self._counter(
             "prompt_operator_hash_mismatches_total", "Versions whose content no longer has the hash seen first."
         )

@@ -20,6 +20,7 @@ from devcluster import http
 from devcluster.controlplane import ControlPlane
 from devcluster.paths import REPO
 from devcluster.ports import LOOPBACK, free_port
+from prompt_operator.core.pruning import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ READ = ("get", "list", "watch")
 VERBS = (*READ, "create", "update", "patch", "delete", "deletecollection", "escalate", "bind", "impersonate", "restore")
 MAY = {
     **{("promptops.dev", kind): READ for kind in KINDS},
-    ("promptops.dev", "promptrollbacks"): (*READ, "create"),
+    ("promptops.dev", "promptrollbacks"): (*READ, "create", "delete"),
     **{("promptops.dev", f"{kind}/status"): ("patch",) for kind in KINDS},
     ("", "configmaps"): (*READ, "create", "patch", "delete"),
     ("events.k8s.io", "events"): ("create", "get", "patch"),
@@ -83,6 +84,16 @@ kind: PromptRollback
 metadata: {name: please}
 spec: {promptRef: {name: greeting}, fromVersion: 1.1.0, reason: answers are wrong, requestedBy: admin}
 """
+
+
+OLD_RECORD = """
+apiVersion: promptops.dev/v1alpha1
+kind: PromptRollback
+metadata: {name: old-%s}
+spec: {promptRef: {name: greeting}, fromVersion: 1.1.0, trigger: Automatic, decision: Refused, guard: CoolingDown,
+  decidedAt: "2026-01-01T00:00:00Z", reason: too early}
+"""
+NAMES = "{range .items[*]}{.metadata.name} {end}"
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +179,8 @@ def run(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         wait_for("1.0.0 in the ConfigMap", lambda: served(plane) == "1.0.0")
         wait_for("the record's answer", lambda: shown(plane, "promptrollback/please", "{.status.record}"))
         wait_for("the policy's status", lambda: shown(plane, "promptpolicy/default", "{.status.prompts}") == "1")
+        apply(plane, "---".join(OLD_RECORD % number for number in range(KEPT + 1)))
+        wait_for("the oldest record's end", lambda: "old-0 " not in shown(plane, "promptrollbacks", NAMES) + " ")
         wait_for("a series of Events", lambda: "2" in shown(plane, "events.events.k8s.io", "{.items[*].series.count}"))
         yield run
 

@@ -73,6 +73,14 @@ class ObserveRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteRecord:
+    """Delete a PromptRollback record that has outlived its use, fenced by uid."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Publish an Event about the Prompt, or about the PromptRollback named `rollback`."""
 
@@ -91,6 +99,7 @@ Effect: TypeAlias = (
     | CreateRecord
     | WriteRecordStatus
     | ObserveRecord
+    | DeleteRecord
     | Tell
 )
 

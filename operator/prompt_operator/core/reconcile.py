@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.promptstatus import Decision, HandledRequest, PromptStatus
@@ -17,8 +18,9 @@ from prompt_operator.core.activation import activated, held_of, override_of, rol
 from prompt_operator.core.baseline import frozen, own
 from prompt_operator.core.conditions import Wanted, transition
 from prompt_operator.core.mode import Mode
-from prompt_operator.core.plan import ApplyConfigMap, Effect, Plan, Tell, WriteStatus
+from prompt_operator.core.plan import ApplyConfigMap, DeleteRecord, Effect, Plan, Tell, WriteStatus
 from prompt_operator.core.project import Projection, project, unfit
+from prompt_operator.core.pruning import prunable
 from prompt_operator.core.reasons import Reason
 from prompt_operator.core.rollback import Turn, consider, pending_request
 from prompt_operator.core.situation import Situation
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from prompt_operator.core.facts import Facts
 
+_PRUNED = 20  # records in one look, so that an old heap delays nothing else
 _FOREIGN_EVERY = timedelta(seconds=60)
 """A foreign ConfigMap is not watched: look again whether it went away."""
 
@@ -176,6 +179,9 @@ def _status(outcome: _Outcome, now: datetime) -> PromptStatus:
             "rollbacks": rollbacks_of(facts.records, before.decision),
             "projection": outcome.projection.status,
             "handled_requests": _handled(facts, now),
+            # Nothing of this release fills these: what stands there was left by another manager.
+            "rollout": None,
+            "incidents": (),
         }
     )
     status = status.model_copy(update={"baseline": frozen(status, facts.normal)})
@@ -254,6 +260,7 @@ def _record_effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:
     if outcome.turn.refused_request is not None:
         yield from records.record_of_refused_request(facts, outcome.turn.refused_request, now)
     yield from records.statuses(facts, now)
+    yield from (DeleteRecord(record.name, record.uid) for record in islice(prunable(facts.records, now), _PRUNED))
 
 
 def _record(facts: Facts, decision: Decision | None) -> Iterator[Effect]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from prompt_operator.api.common import API_VERSION
+from prompt_operator.core.leftovers import leftovers
 from prompt_operator.core.plan import (
     ApplyConfigMap,
     CreateRecord,
     DeleteConfigMap,
+    DeleteRecord,
     Effect,
     ObserveRecord,
     RemoveKeys,
@@ -22,7 +24,7 @@ from prompt_operator.engine.store import Name
 from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_ROLLBACK, Happening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from prompt_operator.api.common import ApiModel
     from prompt_operator.api.prompt import Prompt
@@ -69,8 +71,21 @@ class Applier:
         """
         body = _status_body(kind, name, status, resource_version)
         answer = await self.cluster.apply(kind, body, manager=STATUS_MANAGER, subresource="status")
+        foreign = tuple(leftovers(answer.get("status", {}), body["status"]))
+        if foreign:
+            answer = await self._remove_from_status(kind, answer["metadata"], foreign)
         self.store.observe(kind, answer)
         return str(answer["metadata"]["resourceVersion"])
+
+    async def _remove_from_status(self, kind: Kind, metadata: Mapping[str, Any], pointers: tuple[str, ...]) -> Manifest:
+        """Remove what another manager wrote into a status, as whoever restores a backup does: it is not true of now."""
+        test = {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
+        removals = [{"op": "remove", "path": pointer} for pointer in pointers]
+        answer = await self.cluster.json_patch(
+            kind, metadata["namespace"], metadata["name"], [test, *removals], subresource="status"
+        )
+        self.telemetry.status_leftovers.labels(kind.kind).inc(len(pointers))
+        return answer
 
     async def _perform(self, prompt: Prompt, effect: Effect) -> None:
         namespace = prompt.metadata.namespace
@@ -88,6 +103,9 @@ class Applier:
                 await self.write_status(PROMPT_ROLLBACK, Name(namespace, name), status, resource_version)
             case ObserveRecord():
                 await self._observe_record(namespace, effect)
+            case DeleteRecord(name, uid):
+                await self.cluster.delete(PROMPT_ROLLBACK, namespace, name, uid=uid)
+                self.store.forget(PROMPT_ROLLBACK, namespace, name, uid)
             case Tell():
                 self.events.publish(self._happening(prompt, effect))
             case WriteStatus():

@@ -1,0 +1,33 @@
+"""Which PromptRollback records have outlived their use. What a decision may still rest on is never among them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from prompt_operator.core.ledger import RollbackRecord
+
+KEPT = 50
+"""So many of a prompt's records are always kept, the newest ones."""
+YOUNG = timedelta(hours=24)
+"""Younger ones count for the daily limit."""
+
+
+def prunable(records: Iterable[RollbackRecord], now: datetime) -> tuple[RollbackRecord, ...]:
+    """Return the records of one prompt that may go, oldest first."""
+    records = tuple(records)
+    newest_first = sorted(records, key=lambda record: (record.at, record.name), reverse=True)
+    requests = {record.name for record in records if record.is_request}
+    return tuple(record for record in reversed(newest_first[KEPT:]) if _is_spent(record, requests, now))
+
+
+def _is_spent(record: RollbackRecord, requests: set[str], now: datetime) -> bool:
+    """A request is its author's; a record that answers one keeps it from being executed again."""
+    if record.is_request or record.request_ref in requests:
+        return False
+    holds = record.executed and not record.released
+    return not holds and bool(record.outcome) and now - record.at >= YOUNG
