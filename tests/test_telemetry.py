@@ -31,6 +31,8 @@ BOUNDED = {
     "trigger",
     "verb",
     "version",
+    "window",
+    "source",
 }
 
 
@@ -64,16 +66,6 @@ def test_labels_are_from_bounded_sets() -> None:
     telemetry = Telemetry()
     labels = {label for metric in telemetry.registry._collector_to_names for label in metric._labelnames}  # type: ignore[attr-defined]
     assert labels <= BOUNDED
-
-
-def test_a_state_without_rules_disappears() -> None:
-    """The gauge shows the present counts only."""
-    telemetry = Telemetry()
-    telemetry.set_rule_states({"Firing": 2, "Normal": 5})
-    telemetry.set_rule_states({"Normal": 7})
-    value = telemetry.registry.get_sample_value
-    assert value("prompt_operator_rules", {"state": "Normal"}) == 7
-    assert value("prompt_operator_rules", {"state": "Firing"}) is None
 
 
 def test_sizes_and_the_process_itself_are_shown() -> None:

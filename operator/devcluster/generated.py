@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from devcluster import recordingrules
 from devcluster.paths import REPO
 from prompt_operator.api import crdgen, reference
+from prompt_operator.engine.rulegauges import RuleGauges
 from prompt_operator.settings import FILE_ONLY, Settings, flag, variable
 from prompt_operator.sources import Header, Source
 from prompt_operator.telemetry import Telemetry
@@ -124,6 +125,9 @@ def _metrics() -> Iterator[tuple[str, str, str, str]]:
             name = f"{family.name}_total" if family.type == "counter" else family.name
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001  there is no public way
             yield f"`{name}`", family.type, labels or "-", family.documentation
+    for family in RuleGauges(tuple, "off").describe():
+        labels = ", ".join(f"`{label}`" for label in family._labelnames)  # noqa: SLF001
+        yield f"`{family.name}`", family.type, labels, family.documentation
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -76,6 +76,11 @@ class Settings(BaseModel):
     metrics_auth: Literal["TokenReview", "None"] = Field(
         "TokenReview", description="Who may read metrics and diagnostics: users the API server allows, or everybody."
     )
+    rule_metrics: Literal["all", "notNormal", "off"] = Field(
+        "notNormal",
+        description="Which single rules /metrics shows with value, threshold and state. "
+        "all is for up to about a thousand prompts.",
+    )
     mode: Mode = Field(Mode.ACTIVE, description="What the operator does; re-read from the file without a restart.")
     lease: str = Field(
         "",

@@ -1,6 +1,7 @@
 """The operator's own metrics, in one explicit registry, and its logging.
 
 Every label has a bounded set of values: kinds, verbs, codes, states, reasons and guards; never a name, never text.
+Single rules, which have names, are shown by `engine.rulegauges`.
 """
 
 from __future__ import annotations
@@ -76,12 +77,6 @@ class Telemetry:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-
-    def set_rule_states(self, counts: Mapping[str, int]) -> None:
-        """Show how many rules are in each state; a state that is not named has none."""
-        self.rules.clear()
-        for state, count in counts.items():
-            self.rules.labels(state).set(count)
 
     def observe_store(self, sizes: Mapping[str, Callable[[], int]]) -> None:
         """Read how many records of each kind the store holds whenever somebody scrapes."""
@@ -160,7 +155,6 @@ class Telemetry:
         )
 
     def _decision_metrics(self) -> None:
-        self.rules = self._gauge("prompt_operator_rules", "Rules by state.", "state")
         self.tick_lag = self._gauge("prompt_operator_tick_lag_seconds", "How late the last tick of the rules began.")
         self.ticks_skipped = self._counter(
             "prompt_operator_ticks_skipped_total", "Ticks left out because the one before took too long."

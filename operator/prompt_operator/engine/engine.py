@@ -21,6 +21,7 @@ from prompt_operator.engine.gather import Surroundings, gather, read_content
 from prompt_operator.engine.neighbours import Neighbours
 from prompt_operator.engine.queue import Queue
 from prompt_operator.engine.ruleclock import RuleClock
+from prompt_operator.engine.rulegauges import RuleGauges
 from prompt_operator.engine.store import Key, Name, Store
 from prompt_operator.ports import (
     EXPERIMENT,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from prompt_operator.core.facts import Facts
     from prompt_operator.core.rules.profile import Profile
+    from prompt_operator.engine.rulegauges import RuleMetrics
     from prompt_operator.ports import Clock, Cluster, Events, Kind, Manifest, Metrics
     from prompt_operator.telemetry import Telemetry
 
@@ -74,6 +76,7 @@ class Engine:
         mode: says the operator-wide mode: Active, Fallback or Frozen.
         pace: times.
         namespaces: the namespaces looked after; None means all.
+        rule_metrics: which single rules are shown as metrics.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Engine:
         mode: Callable[[], str],
         pace: Pace,
         namespaces: tuple[str, ...] | None = None,
+        rule_metrics: RuleMetrics = "notNormal",
     ) -> None:
         self._clock, self._cluster, self._telemetry, self._mode, self._pace = clock, cluster, telemetry, mode, pace
         self._sources = sources
@@ -103,10 +107,12 @@ class Engine:
             telemetry=telemetry,
             namespaces=namespaces,
             tick=timedelta(seconds=pace.tick),
+            explain=rule_metrics == "all",
         )
         self._neighbours = Neighbours(self.store, self.rules, cluster)
         self.freezing = Freezing(sources, profiles, clock, self._wake_prompt)
         self._namespaces = namespaces
+        telemetry.registry.register(RuleGauges(self.rules.snapshots, rule_metrics))
         telemetry.observe_store({kind: table.__len__ for kind, table in self.store.tables.items()})
         self._failures: dict[Key, int] = {}
         self._ticked_at = clock.monotonic()

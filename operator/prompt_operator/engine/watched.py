@@ -71,6 +71,7 @@ class Shared:
         self.beginning = streak.start(at)
         self._steps: dict[tuple[int, Verdict, int, timedelta], tuple[Streak, Rule, Streak]] = {}
         self._readings: dict[tuple[int, int, int, int, datetime], RuleReading] = {}
+        self._shown: dict[tuple[int, int], tuple[RuleReading, Effective, Shown]] = {}
         self._blank: dict[tuple[int | float, ...], tuple[Rule, Judgement]] = {}
 
     def step(self, old: Streak, verdict: Verdict, rule: Rule, unknown_after: timedelta) -> Streak:
@@ -98,6 +99,15 @@ class Shared:
         if found is None:
             found = self._readings[key] = RuleReading(rule, new, alert, rollback, at)
         return found
+
+    def shown(self, reading: RuleReading, policy: Effective, now: datetime) -> Shown:
+        """Return what is to be seen of a reading."""
+        key = id(reading), id(policy)
+        found = self._shown.get(key)
+        if found is None:
+            state = visible_state(reading, policy.unknown_after, now)
+            found = self._shown[key] = reading, policy, Shown(state, known(reading), gap_of(reading))
+        return found[2]
 
     def blank(
         self, rule: Rule, policy: Effective, causes: Iterable[object], judged: Callable[[], Judgement]
@@ -258,7 +268,7 @@ class Watched:
                 at = tick.shared.at if oldest is None else self._oldest(position, oldest, tick.shared.at)
                 self.readings[position] = self._judged(position, measured, tick.shared, at)
         self.new = self.new and None in self.readings
-        wake |= self._is_news(tick.now)
+        wake |= self._is_news(tick.shared, tick.now)
         self.quiet_until = self._quiet_until(tick.now) if silent else None
         return wake
 
@@ -328,13 +338,13 @@ class Watched:
         least = self.policy.min_samples
         return judge(rule, measured, self.baselines, min_samples=least, confidence=confidence, told=told)
 
-    def _is_news(self, now: datetime) -> bool:
+    def _is_news(self, shared: Shared, now: datetime) -> bool:
         """Tell whether a rule changed visibly, or asks for a rollback: then the prompt has to be looked at."""
         news = False
         for position, reading in enumerate(self.readings):
             if reading is None:
                 continue
-            visible = Shown(visible_state(reading, self.policy.unknown_after, now), known(reading), gap_of(reading))
+            visible = shared.shown(reading, self.policy, now)
             if visible != self.shown[position]:
                 self.shown[position] = visible
                 news = True

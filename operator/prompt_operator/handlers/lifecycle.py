@@ -118,6 +118,7 @@ async def operate(
             mode=lambda: mode.now,
             pace=Pace(tick=settings.tick.total_seconds(), workers=settings.workers, jitter=random.random),
             namespaces=settings.namespaces or None,
+            rule_metrics=settings.rule_metrics,
         )
         now = clock.now()
         running = Running(engine, telemetry, sources, mode, started_at=now, store_since=now)
