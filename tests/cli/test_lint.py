@@ -136,6 +136,45 @@ def test_an_unknown_metric_is_found_at_its_column() -> None:
     assert done.stdout == said
 
 
+POLICY = """
+    ---
+    apiVersion: promptops.dev/v1alpha1
+    kind: PromptPolicy
+    metadata: {name: shared}
+    spec:
+      customMetrics:
+        - {name: drift, unit: Score, value: "avg by ($by) (embedding_drift)"}
+        - {name: grounded, unit: Ratio, numerator: "sum(x)", denominator: "sum by ($by) (increase(y[$window]))"}
+      rules:
+        - {name: drifted, condition: drift > 2}
+        - {name: share, condition: drift > 5%}
+    """
+DRIFTS = GOOD.replace(
+    "spec: {version: 1.0.0}",
+    "spec: {version: 1.0.0, policyRef: {name: shared}, "
+    'rules: [{name: a, condition: "drift > 1"}, {name: b, condition: "grounded > 2%"}]}',
+)
+
+
+def test_custom_metrics_are_known_where_their_policy_is_at_hand() -> None:
+    """Those that cannot be used are found in the policy, and in the rules that name them."""
+    ungrouped = "the outermost operation must be grouped by prompt: write for example sum by ($by) (…)"
+    unit = "a score cannot be compared with a share: write a number without a unit"
+    done = checked(DRIFTS + POLICY)
+    assert done.stdout.splitlines() == [
+        "-:2: spec.rules[1].condition: column 1: custom metric grounded of the policy cannot be used",
+        f"-:3: spec.customMetrics[1]: numerator: {ungrouped}",
+        f"-:3: spec.rules[1].condition: column 1: {unit}",
+    ]
+
+
+def test_a_custom_metric_of_a_policy_that_is_not_there_is_not_known() -> None:
+    """The message says what would help."""
+    done = checked(DRIFTS)
+    assert "unknown metric 'drift'" in done.stdout
+    assert "if PromptPolicy shared declares it, lint both files together" in done.stdout
+
+
 def test_fields_without_effect_and_absent_versions_are_warnings() -> None:
     """They fail with --strict only."""
     text = """

@@ -9,12 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from prompt_client import wire
 from prompt_operator.api.common import API_VERSION, GROUP, ObjectName
-from prompt_operator.api.policyblocks import RuleSpec
-from prompt_operator.cli import schema
+from prompt_operator.cli import rulefindings, schema
 from prompt_operator.core import unimplemented
-from prompt_operator.core.policy import compiled_rule
 from prompt_operator.core.projection import Owner, Served, entry_of, render, size
-from prompt_operator.core.rules.errors import RuleError, did_you_mean
+from prompt_operator.core.rules.errors import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from prompt_operator.cli.manifests import Document
 
 ERROR, WARNING = "error", "warning"
-_RULES = {"Prompt": "rules", "PromptPolicy": "rules", "Experiment": "guardrails"}
 _IDLE = {
     "Prompt": unimplemented.PROMPT,
     "PromptVersion": unimplemented.PROMPT_VERSION,
@@ -58,14 +55,14 @@ def ours(document: Document) -> bool:
 def findings(documents: Iterable[Document]) -> list[Finding]:
     """Return all findings in the order of the files, object by object and then across them."""
     looked_at = [document for document in documents if ours(document)]
-    alone = [finding for document in looked_at for finding in _alone(document)]
+    alone = [finding for document in looked_at for finding in _alone(document, looked_at)]
     return alone + list(_repeated(looked_at)) + list(_missing_versions(looked_at))
 
 
 # --- one object
 
 
-def _alone(document: Document) -> Iterator[Finding]:
+def _alone(document: Document, documents: list[Document]) -> Iterator[Finding]:
     stranger = _stranger(document)
     if stranger:
         yield Finding(document, ERROR, *stranger)
@@ -73,7 +70,8 @@ def _alone(document: Document) -> Iterator[Finding]:
     found = [*schema.problems(document.manifest), *_bad_name(document)]
     if not found and document.kind == "PromptVersion":
         found += _bad_content(document)
-    found += _bad_rules(document)
+    found += rulefindings.bad_metrics(document)
+    found += rulefindings.bad_rules(document, rulefindings.policy_of(document, documents))
     yield from (Finding(document, ERROR, path, message) for path, message in found)
     idle = unimplemented.not_implemented(document.spec, _IDLE.get(document.kind, ()))
     if idle is not None:
@@ -94,28 +92,6 @@ def _bad_name(document: Document) -> Iterator[schema.Problem]:
         _NAME.validate_python(document.name or "a")  # a missing one is the schema's business
     except ValidationError:
         yield "metadata.name", "must be lower case letters, digits, '-' and '.', with a letter or digit at both ends"
-
-
-def _bad_rules(document: Document) -> Iterator[schema.Problem]:
-    member = _RULES.get(document.kind, "")
-    rules = document.spec.get(member)
-    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
-        error = _rule_error(rule)
-        if error is not None:
-            part = ".condition" if error.column else ""
-            yield f"spec.{member}[{index}]{part}", str(error)
-
-
-def _rule_error(rule: Any) -> RuleError | None:
-    """Return why the operator cannot use a rule; None also where the schema's findings say it already."""
-    try:
-        spec = RuleSpec.model_validate(rule)
-    except ValidationError:
-        return None
-    if spec.condition is None or spec.state == "Disabled":
-        return None
-    compiled = compiled_rule(spec)
-    return compiled if isinstance(compiled, RuleError) else None
 
 
 def _bad_content(document: Document) -> Iterator[schema.Problem]:
