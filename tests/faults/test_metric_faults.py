@@ -55,9 +55,10 @@ RULES = [
     {"name": "counted", "condition": "execution_count > 1000"},
 ]
 POLICY = a_policy(rules=RULES, rollback={"initialDelay": "0s"})
+TICK = timedelta(minutes=5)
 BEFORE = [BEGAN - timedelta(minutes=10), BEGAN - timedelta(minutes=5), BEGAN]
-LASTING = [BEGAN + timedelta(minutes=minutes) for minutes in (15, 30, 45, 60)]
-AFTER = [BEGAN + timedelta(minutes=70)]
+LASTING = [BEGAN + timedelta(minutes=minutes) for minutes in range(5, 61, 5)]
+AFTER = [BEGAN + timedelta(minutes=65), BEGAN + timedelta(minutes=70)]
 LIMITS = Limits(connect_seconds=1.0, total_seconds=0.3)
 
 Series: TypeAlias = "Callable[[int], float | None]"
@@ -172,7 +173,7 @@ class Stage:
         """Watch the prompt."""
         self.telemetry = Telemetry()
         sources, profiles = {DEFAULT_SOURCE: self}, load_profiles()
-        self.rules = RuleClock(sources, profiles, self, wake=lambda _: None, telemetry=self.telemetry)
+        self.rules = RuleClock(sources, profiles, self, wake=lambda _: None, telemetry=self.telemetry, tick=TICK)
         self.name = Name(NAMESPACE, self.prompt)
         self.rules.watch(self.name, VERSION, BEGAN - timedelta(hours=1), POLICY, Baselines(), ())
 
@@ -191,7 +192,7 @@ class Stage:
     async def tick(self, instants: Sequence[datetime]) -> None:
         """Judge the rules at these instants."""
         for self.at in instants:
-            self.seconds += 300.0
+            self.seconds += TICK.total_seconds()
             await self.rules.tick()
             for name, states in self.states.items():
                 states.append(str(self.reading(name).streak.state))
