@@ -15,7 +15,10 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from devcluster import recordingrules
 from devcluster.paths import REPO
+from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.api import crdgen, reference
+from prompt_operator.core.rules.metrics import Quantity
+from prompt_operator.core.rules.profile import Profile
 from prompt_operator.engine.rulegauges import RuleGauges
 from prompt_operator.settings import FILE_ONLY, Settings, flag, variable
 from prompt_operator.sources import Header, Source
@@ -45,6 +48,7 @@ def parts() -> dict[str, str]:
         "docs/reference/settings.md": settings_table(),
         "docs/metrics-sources.md": sources_table(),
         "docs/reference/metrics.md": metrics_table(),
+        "docs/metrics-profiles.md": profiles_table(),
     }
 
 
@@ -111,6 +115,18 @@ def _default(value: object) -> str:
     if isinstance(value, timedelta):
         return f"`{value.total_seconds():g}s`"
     return f"`{value}`" if value not in ("", (), None) else "-"
+
+
+def profiles_table() -> str:
+    """Each quantity, and the series that each shipped profile reads it from."""
+    profiles = [profile for _, profile in sorted(load_profiles().items())]
+    rows = [(f"`{q}`", *(_series(profile, q) for profile in profiles)) for q in Quantity]
+    return reference.table(("quantity", *(f"`{profile.name}`" for profile in profiles)), rows)
+
+
+def _series(profile: Profile, quantity: Quantity) -> str:
+    source = profile.quantities.get(quantity)
+    return "-" if source is None else " + ".join(f"`{metric}`" for metric in source.metrics)
 
 
 def metrics_table() -> str:

@@ -62,6 +62,10 @@ class Settings(BaseModel):
         (), max_length=50, description="Further metric sources, which `metrics.source` names; only in the file."
     )
     tick: Duration = Field(timedelta(seconds=15), ge=timedelta(seconds=1), description="How often rules are judged.")
+    profiles_dir: str = Field(
+        "",
+        description="Folder of YAML files with metric profiles; each adds to the shipped ones or replaces one by name.",
+    )
     namespaces: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="Namespace to watch; repeatable. None means all."
     )
@@ -253,7 +257,11 @@ def _metavar(name: str) -> str:
         return "FILE"
     choices = list(Mode) if annotation is Mode else get_args(annotation)
     literal = all(isinstance(one, str) for one in choices)  # of a tuple's type the arguments are types
-    return {"workers": "N", "prometheus_url": "URL"}.get(name) or (literal and "|".join(choices)) or "TEXT"
+    return (
+        {"workers": "N", "prometheus_url": "URL", "profiles_dir": "DIR"}.get(name)
+        or (literal and "|".join(choices))
+        or "TEXT"
+    )
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:

@@ -320,7 +320,6 @@ FIELDS: dict[str, dict[str, Any]] = {
     "rollout.unit": {"rollout": {"strategy": "Canary", "steps": [{"weight": 5}], "unit": "User"}},
     "retention": {"retention": {"versions": 5}},
     "metrics.source": {"metrics": {"source": "main"}},
-    "metrics.profile": {"metrics": {"profile": "litellm"}},
     "rollback.globalRateLimit": {"rollback": {"globalRateLimit": "5/min"}},
     "rollback.correlatedBreach": {"rollback": {"correlatedBreach": {"share": "20%", "atLeast": 3}}},
     "customMetrics": {"customMetrics": [{"name": "drift", "unit": "Score", "value": "a"}]},

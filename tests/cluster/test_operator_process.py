@@ -69,6 +69,15 @@ def test_a_wrong_setting_is_one_sentence() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_wrong_profile_is_one_sentence(tmp_path: Path) -> None:
+    """The file, the field and the cause, before anything is asked of a cluster; status 2, no traceback."""
+    (tmp_path / "own.yaml").write_text("{name: own, extends: native, quantities: {eror: {counter: a}}}")
+    done = run(RUN, "--profiles-dir", str(tmp_path), HOME=str(tmp_path))
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"Error: --profiles-dir: {tmp_path}/own.yaml: quantities.eror: ")
+
+
 def test_without_a_cluster_it_says_so_in_one_sentence(tmp_path: Path) -> None:
     """No kubeconfig, no pod: what was looked for and what to do."""
     done = run(RUN, HOME=str(tmp_path))

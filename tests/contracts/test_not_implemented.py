@@ -74,12 +74,6 @@ def test_each_is_named_when_it_is_given(kind: str, path: str) -> None:
     assert not_implemented({"version": "1.0.0"}, NOW[kind]) is None
 
 
-def test_a_value_that_works_is_not_named() -> None:
-    """The profile `native` is the one there is."""
-    assert not_implemented({"metrics": {"profile": "native"}}, unimplemented.PROMPT) is None
-    assert not_implemented({"metrics": {"profile": "litellm"}}, unimplemented.PROMPT) is not None
-
-
 @pytest.mark.parametrize("empty", [None, [], {}], ids=["null", "list", "object"])
 def test_an_empty_value_is_not_given(empty: object) -> None:
     """Nothing is asked for by an empty block."""

@@ -377,6 +377,29 @@ def test_the_status_of_a_policy(problems: PolicyProblems, expected: tuple[str, s
     assert (status.prompts, status.observed_generation) == (3, 2)
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("profile", "MetricsProfileNotFound"), ("source", "MetricsSourceNotFound")]
+)
+def test_a_policy_that_names_unknown_metrics_is_not_ready(kind: str, reason: str) -> None:
+    """What is missing is named; a bad rule is said first, since that one is off for good."""
+    missing = PolicyProblems(**{f"{kind}_missing": "x"})  # type: ignore[arg-type]
+    (ready,) = policy_status({}, missing, PromptPolicyStatus(), prompts=0, generation=1, now=NOW).conditions
+    assert (ready.status, ready.reason) == ("False", reason)
+    assert ready.message == f"spec.metrics.{kind} is x, which the operator does not have: no rule is judged under it"
+    both = missing._replace(bad_rules=("rule own: bad",))
+    (ready,) = policy_status({}, both, PromptPolicyStatus(), prompts=0, generation=1, now=NOW).conditions
+    assert ready.reason == Reason.RULE_INVALID
+
+
+@pytest.mark.parametrize("known", [None, readings(CALM)], ids=["not judged", "calm"])
+def test_an_unknown_profile_says_so_instead_of_no_evidence(known: Any) -> None:
+    """Healthy is Unknown and names the profile, whether or not rules were judged before."""
+    blind = replace(facts(SERVING, readings=known), profile_missing="x")
+    wanted = health.healthy(blind, "Active", V2, (), NOW)
+    assert (wanted.status, wanted.reason) == ("Unknown", Reason.METRICS_PROFILE_NOT_FOUND)
+    assert wanted.message == "the operator has no metric profile 'x': no rule is judged"
+
+
 def test_an_experiment_says_that_it_does_nothing() -> None:
     """Accepted, not run, and told so."""
     status = experiment_status({"type": "ABTest"}, ExperimentStatus(), generation=1, now=NOW)

@@ -87,6 +87,10 @@ class PolicyProblems(NamedTuple):
     """A sentence per custom metric that cannot be used."""
     bad_rules: tuple[str, ...] = ()
     """A sentence per rule that cannot be used."""
+    profile_missing: str = ""
+    """The metric profile it names and that the operator does not have; empty otherwise."""
+    source_missing: str = ""
+    """The same of its metric source."""
 
 
 def policy_status(
@@ -120,6 +124,13 @@ def _policy_ready(problems: PolicyProblems) -> Wanted:
     if bad:
         reason = Reason.CUSTOM_METRIC_INVALID if problems.bad_metrics else Reason.RULE_INVALID
         return Wanted(ConditionType.READY, "False", reason, "; ".join(bad))
+    for reason, kind, name in (
+        (Reason.METRICS_SOURCE_NOT_FOUND, "source", problems.source_missing),
+        (Reason.METRICS_PROFILE_NOT_FOUND, "profile", problems.profile_missing),
+    ):
+        if name:
+            message = f"spec.metrics.{kind} is {name}, which the operator does not have: no rule is judged under it"
+            return Wanted(ConditionType.READY, "False", reason, message)
     return Wanted(ConditionType.READY, "True", Reason.VALID, "in force for the prompts under it")
 
 

@@ -98,6 +98,8 @@ class Facts:
     """Field manager that set `spec.version`; the API tells no more about who it was."""
     normal: tuple[Measurement, ...] = ()
     """What was measured of the version that counts as normal, for this activation or an earlier one."""
+    profile_missing: str = ""
+    """The metric profile that the policy in force names and that the operator does not have; empty otherwise."""
     source_missing: str = ""
     """The name in `metrics.source` when the operator has no source of that name; empty otherwise."""
     measured: bool = True

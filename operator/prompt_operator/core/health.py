@@ -95,6 +95,9 @@ def healthy(facts: Facts, mode: str, active: str, refused: Iterable[Refused], no
     if facts.source_missing and said.status != "False":
         message = f"the operator has no metric source {facts.source_missing!r}: no rule is judged, no other is asked"
         return _healthy("Unknown", Reason.METRICS_SOURCE_NOT_FOUND, message)
+    if facts.profile_missing and said.status != "False":
+        message = f"the operator has no metric profile {facts.profile_missing!r}: no rule is judged"
+        return _healthy("Unknown", Reason.METRICS_PROFILE_NOT_FOUND, message)
     return said
 
 

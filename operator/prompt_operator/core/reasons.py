@@ -50,6 +50,7 @@ class Reason(StrEnum):
     MANUAL_INTERVENTION_REQUIRED = "ManualInterventionRequired"
     RULES_NORMAL = "RulesNormal"
     NO_EVIDENCE = "NoEvidence"
+    METRICS_PROFILE_NOT_FOUND = "MetricsProfileNotFound"
     METRICS_SOURCE_NOT_FOUND = "MetricsSourceNotFound"
     SEEN_IN_METRICS = "SeenInMetrics"
     NOT_SEEN_YET = "NotSeenYet"

@@ -12,7 +12,6 @@ PROMPT = (
     "rollout.steps",
     "rollout.unit",
     "retention",
-    "metrics.profile",
 )
 PROMPT_VERSION = ("includes",)
 PROMPT_POLICY = (
@@ -23,10 +22,7 @@ PROMPT_POLICY = (
     "experiments",
     "reports",
     "budgets",
-    "metrics.profile",
 )
-_FINE = {"metrics.profile": ("native",)}
-"""Values of a listed field that this release does act on."""
 EXPERIMENT = ("type",)
 """Nothing of an Experiment is acted on yet; its `type` is always there."""
 
@@ -49,4 +45,4 @@ def _given(spec: Mapping[str, Any], field: str) -> bool:
     value: Any = spec
     for part in field.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    return value not in (None, [], {}, *_FINE.get(field, ()))
+    return value not in (None, [], {})

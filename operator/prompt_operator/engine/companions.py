@@ -22,18 +22,39 @@ from prompt_operator.engine.store import Name
 from prompt_operator.ports import EXPERIMENT, PROMPT_POLICY, PROMPT_VERSION, Conflict, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from prompt_operator.api.common import ApiModel
+    from prompt_operator.core.policy import Effective
     from prompt_operator.core.versions import VersionRecord
     from prompt_operator.engine.apply import Applier
-    from prompt_operator.engine.store import Key, Store
+    from prompt_operator.engine.store import Key, PolicyRecord, Store
     from prompt_operator.ports import Cluster, Kind
     from prompt_operator.telemetry import Telemetry
 
 _POLICY_DELAY = 2.0
 """Seconds: a thousand prompts that appear under a policy are one write of its status, not a thousand."""
 _ANY_VERSION = "0.0.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Names that the operator was configured with."""
+
+    profiles: Collection[str]
+    sources: Collection[str]
+
+    def problems(self, record: PolicyRecord, in_force: Effective) -> PolicyProblems:
+        """Say what is wrong with a policy."""
+        profile, source = in_force.profile, in_force.source
+        return PolicyProblems(
+            record.problem,
+            in_force.metric_problems,
+            in_force.policy_problems,
+            profile_missing="" if profile in self.profiles else profile,
+            source_missing="" if not source or source in self.sources else source,
+        )
 
 
 @dataclass(slots=True)
@@ -44,6 +65,7 @@ class Companions:
     store: Store
     applier: Applier
     telemetry: Telemetry
+    known: Known
 
     def delay(self, key: Key) -> float:
         """Return how long a wake of this key may wait to be joined by others."""
@@ -95,7 +117,7 @@ class Companions:
         in_force = effective(PromptSpec(version=_ANY_VERSION), record.spec, name.namespace)
         after = policy_status(
             manifest["spec"],
-            PolicyProblems(record.problem, in_force.metric_problems, in_force.policy_problems),
+            self.known.problems(record, in_force),
             before,
             prompts=sum(1 for _ in self.store.prompts_under(name)),
             generation=metadata["generation"],

@@ -15,7 +15,7 @@ from prompt_operator.core.mode import Mode
 from prompt_operator.core.plan import Plan, WriteStatus
 from prompt_operator.core.reconcile import effective_mode, reconcile, troubled
 from prompt_operator.engine.apply import Applier
-from prompt_operator.engine.companions import Companions
+from prompt_operator.engine.companions import Companions, Known
 from prompt_operator.engine.freezing import Freezing
 from prompt_operator.engine.gather import Surroundings, gather, read_content
 from prompt_operator.engine.neighbours import Neighbours
@@ -94,13 +94,13 @@ class Engine:
         rule_metrics: RuleMetrics = "notNormal",
     ) -> None:
         self._clock, self._cluster, self._telemetry, self._mode, self._pace = clock, cluster, telemetry, mode, pace
-        self._sources = sources
+        self._sources, self._profiles = sources, profiles
         self.store = Store()
         self.queue: Queue[Key] = Queue(
             self._run, metrics=telemetry.queue("objects"), jitter=pace.jitter, workers=pace.workers
         )
         self._applier = Applier(cluster, events, self.store, telemetry, self.wake)
-        self._companions = Companions(cluster, self.store, self._applier, telemetry)
+        self._companions = Companions(cluster, self.store, self._applier, telemetry, Known(profiles, sources))
         self.rules = RuleClock(
             *(sources, profiles, clock),
             wake=self._wake_prompt,
@@ -266,7 +266,7 @@ class Engine:
 
     def _surroundings(self) -> Surroundings:
         lags = {name: source.lag for name, source in self._sources.items()}
-        return Surroundings(self._mode(), timedelta(seconds=max(3 * self._pace.tick, 60.0)), lags)
+        return Surroundings(self._mode(), timedelta(seconds=max(3 * self._pace.tick, 60.0)), self._profiles, lags)
 
     def _seconds_until(self, instant: datetime | None) -> float | None:
         return None if instant is None else max((instant - self._clock.now()).total_seconds(), 0.0) + 0.01

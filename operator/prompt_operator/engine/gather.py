@@ -15,7 +15,7 @@ from prompt_operator.engine.store import Name
 from prompt_operator.ports import CONFIG_MAP, DEFAULT_SOURCE, PROMPT_VERSION, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from prompt_operator.core.facts import Readings
     from prompt_operator.engine.store import PromptRecord, Store
@@ -29,6 +29,8 @@ class Surroundings:
     operator_mode: str
     """Active, Fallback or Frozen."""
     fresh_for: timedelta
+    profiles: Collection[str]
+    """Names of the metric profiles."""
     lags: Mapping[str, timedelta] = field(default_factory=dict)
     """How far behind the present the data of each metric source may be; there are no other sources."""
 
@@ -57,6 +59,7 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
         operator_mode=around.operator_mode,
         fresh_for=around.fresh_for + around.lags.get(source, timedelta()),
         desired_by=record.desired_by,
+        profile_missing=policy.profile if policy.profile not in around.profiles else "",
         source_missing=policy.source if policy.source and source not in around.lags else "",
         measured=source in around.lags,
     )

@@ -11,6 +11,7 @@ import signal
 import threading
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kopf
@@ -26,7 +27,7 @@ from prompt_operator.handlers.leading import LeaseLost, election, work
 from prompt_operator.handlers.serving import serve
 from prompt_operator.handlers.watch import WATCHED, registry, scope
 from prompt_operator.ports import GiveUp, NotFound, Retry
-from prompt_operator.settings import ModeWatch
+from prompt_operator.settings import ModeWatch, SettingsError, flag
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from prompt_operator.adapters.credentials import Credentials
     from prompt_operator.breaker import Breaker
+    from prompt_operator.core.rules.profile import Profile
     from prompt_operator.ports import Clock, Metrics
     from prompt_operator.settings import Settings
 
@@ -91,7 +93,9 @@ async def operate(
 
     Raises:
         LeaseLost: another operator takes over.
+        SettingsError: a metric profile is wrong.
     """
+    profiles = _profiles(settings)
     clock, telemetry, stop = clock or SystemClock(), Telemetry(), stop or asyncio.Event()
     take_signals(stop)
     telemetry.collect_process()
@@ -114,7 +118,7 @@ async def operate(
             events=events,
             clock=clock,
             telemetry=telemetry,
-            profiles=load_profiles(),
+            profiles=profiles,
             mode=lambda: mode.now,
             pace=Pace(tick=settings.tick.total_seconds(), workers=settings.workers, jitter=random.random),
             namespaces=settings.namespaces or None,
@@ -150,6 +154,14 @@ def _connect(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock)
     for each in made:
         stack.push_async_callback(each.close)
     return made
+
+
+def _profiles(settings: Settings) -> dict[str, Profile]:
+    """Read the profiles first of all: with one that is wrong every rule on it would be unknown for good."""
+    try:
+        return load_profiles(Path(settings.profiles_dir) if settings.profiles_dir else None)
+    except ValueError as error:
+        raise SettingsError(f"{flag('profiles_dir')}: {error}") from error
 
 
 async def _fill(running: Running, stop: asyncio.Event) -> None:
