@@ -185,7 +185,7 @@ def test_fields_without_effect_and_absent_versions_are_warnings() -> None:
         """
     done = checked(text)
     assert done.exit_code == 0
-    idle = "accepted, but without effect in this release: spec.retention, spec.metrics.source"
+    idle = "accepted, but without effect in this release: spec.retention"
     assert done.stdout.splitlines() == [
         f"-:1: warning: {idle}",
         "-:1: warning: spec.version: PromptVersion greeting-1.0.0 is not among these files",

@@ -13,6 +13,7 @@ import yaml
 from devcluster import tools
 from devcluster.controlplane import ControlPlane
 from devcluster.paths import REPO
+from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.api import KINDS
 from prompt_operator.settings import Settings, resolve
 
@@ -154,6 +155,20 @@ def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     assert 'there is no profile "nativ"' in said
 
 
+def test_profiles_of_ones_own_are_mounted_where_the_operator_reads_them(template: Template, tmp_path: Path) -> None:
+    """Each is a file of a ConfigMap under its name; without any there is neither ConfigMap nor setting."""
+    assert ("ConfigMap", "prompt-operator-profiles") not in by_name(template())
+    shown = by_name(template("--set=profiles.own.extends=native", "--set=profiles.own.quantities.cost=null"))
+    for name, text in shown["ConfigMap", "prompt-operator-profiles"]["data"].items():
+        (tmp_path / name).write_text(text, "utf-8")
+    assert load_profiles(tmp_path)["own"].identity == load_profiles()["native"].identity
+    pod = shown["Deployment", "prompt-operator"]["spec"]["template"]["spec"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    settings = yaml.safe_load(shown["ConfigMap", "prompt-operator-settings"]["data"]["settings.yaml"])
+    assert mounts["profiles"] == settings["profilesDir"]
+    assert {"name": "profiles", "configMap": {"name": "prompt-operator-profiles"}} in pod["volumes"]
+
+
 def test_the_settings_file_is_one_the_operator_reads(template: Template, tmp_path: Path) -> None:
     """What the chart writes loads; and the schema knows each setting that is not the chart's own business."""
     flags = ("--set=settings.tick=30s", "--set=settings.metricsAuth=None", "--set=watchNamespaces={team-a}")
@@ -162,7 +177,16 @@ def test_the_settings_file_is_one_the_operator_reads(template: Template, tmp_pat
     settings = resolve({"config": str(tmp_path / "settings.yaml")}, {})
     assert (settings.tick.total_seconds(), settings.metrics_auth, settings.namespaces) == (30, "None", ("team-a",))
     offered = json.loads((CHART / "values.schema.json").read_text("utf-8"))["properties"]["settings"]["properties"]
-    own = {"namespaces", "healthAddress", "metricsAddress", "kubeconfig", "context", "config", "modePinned"}
+    own = {
+        "namespaces",
+        "healthAddress",
+        "metricsAddress",
+        "kubeconfig",
+        "context",
+        "config",
+        "modePinned",
+        "profilesDir",
+    }
     assert offered.keys() == {field.alias for field in Settings.model_fields.values()} - own
 
 
