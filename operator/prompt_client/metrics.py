@@ -52,11 +52,11 @@ class Recorder(Protocol):
     def request(self, error_type: str | None, seconds: float) -> None:
         """Count a finished request; `error_type` None is a success."""
 
-    def tokens(self, *, input: int, output: int) -> None:  # noqa: A002 - the label's values
-        """Add to the tokens."""
+    def tokens(self, *, input: int, output: int, before: tuple[float, float] = (0, 0)) -> None:  # noqa: A002 - the label's values
+        """Add to the tokens; `before` are those that the same request has reported already."""
 
-    def cost(self, usd: float) -> None:
-        """Add to the cost."""
+    def cost(self, usd: float, *, before: float = 0) -> None:
+        """Add to the cost; `before` is what the same request has cost already."""
 
     def feedback(self, score: float) -> None:
         """Observe a user's rating, 1 to 5."""
@@ -90,10 +90,10 @@ class NoRecorder:
     def request(self, error_type: str | None, seconds: float) -> None:
         """See `Recorder`."""
 
-    def tokens(self, *, input: int, output: int) -> None:  # noqa: A002
+    def tokens(self, *, input: int, output: int, before: tuple[float, float] = (0, 0)) -> None:  # noqa: A002
         """See `Recorder`."""
 
-    def cost(self, usd: float) -> None:
+    def cost(self, usd: float, *, before: float = 0) -> None:
         """See `Recorder`."""
 
     def feedback(self, score: float) -> None:
@@ -131,9 +131,12 @@ class NativeRecorder:
         self._success = families.requests.labels(*labels, "success", "")
         self._errors = {kind: families.requests.labels(*labels, "error", kind) for kind in ERROR_TYPES}
         self._duration = families.duration.labels(*labels)
+        self._duration_squares = families.duration_squares.labels(*labels)
         self._input = families.tokens.labels(*labels, "input")
         self._output = families.tokens.labels(*labels, "output")
+        self._token_squares = [families.token_squares.labels(*labels, kind) for kind in ("input", "output", "all")]
         self._cost = families.cost.labels(*labels)
+        self._cost_squares = families.cost_squares.labels(*labels)
         self._feedback = families.feedback.labels(*labels)
         self._automated = families.automated.labels(*labels)
         self._predicted = families.predicted.labels(*labels)
@@ -145,15 +148,20 @@ class NativeRecorder:
         child = self._success if error_type is None else self._errors.get(error_type, self._errors["other"])
         child.inc()
         self._duration.observe(seconds)
+        self._duration_squares.inc(seconds * seconds)
 
-    def tokens(self, *, input: int, output: int) -> None:  # noqa: A002
+    def tokens(self, *, input: int, output: int, before: tuple[float, float] = (0, 0)) -> None:  # noqa: A002
         """See `Recorder`."""
         self._input.inc(input)
         self._output.inc(output)
+        grown = (before[0], input), (before[1], output), (sum(before), input + output)
+        for squares, (already, more) in zip(self._token_squares, grown, strict=True):
+            squares.inc(_square_growth(already, more))
 
-    def cost(self, usd: float) -> None:
+    def cost(self, usd: float, *, before: float = 0) -> None:
         """See `Recorder`."""
         self._cost.inc(usd)
+        self._cost_squares.inc(_square_growth(before, usd))
 
     def feedback(self, score: float) -> None:
         """See `Recorder`."""
@@ -168,6 +176,11 @@ class NativeRecorder:
         self._predicted.observe(predicted)
         self._actual.observe(actual)
         self._delta.observe(abs(predicted - actual))
+
+
+def _square_growth(already: float, more: float) -> float:
+    """Return by how much the square of a request's value grows when more is reported of it."""
+    return more * (2 * already + more)
 
 
 class _Families:
@@ -186,6 +199,13 @@ class _Families:
         self.cost = counter("llm_prompt_cost_usd_total", "Cost in US dollars.", _IDENTITY)
         self.duration = histogram(
             "llm_prompt_request_duration_seconds", "Duration of requests.", buckets=DURATION_BUCKETS
+        )
+        self.token_squares = counter(
+            "llm_prompt_tokens_sumsq_total", "Squares of each request's tokens, by type or all.", (*_IDENTITY, "type")
+        )
+        self.cost_squares = counter("llm_prompt_cost_usd_sumsq_total", "Squares of each request's cost.", _IDENTITY)
+        self.duration_squares = counter(
+            "llm_prompt_request_duration_seconds_sumsq_total", "Squares of the durations of requests.", _IDENTITY
         )
         self.feedback = histogram("llm_prompt_feedback_score", "Users' ratings, 1 to 5.", buckets=FEEDBACK_BUCKETS)
         self.automated = histogram("llm_prompt_automated_score", "Scores by automated evaluation, 0 to 10.")

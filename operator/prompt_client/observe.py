@@ -39,6 +39,8 @@ class Observation:
         self._error_type: str | None = None
         self._marked = False
         self._began = 0.0
+        self._tokens = 0.0, 0.0
+        self._cost = 0.0
 
     def __enter__(self) -> Self:
         self._began = time.perf_counter()
@@ -64,12 +66,14 @@ class Observation:
     def tokens(self, *, input: int = 0, output: int = 0) -> None:  # noqa: A002 - as the label's values
         """Add tokens that the provider reported."""
         _check("tokens", min(input, output), 0, math.inf)
-        self._recorder.tokens(input=input, output=output)
+        self._recorder.tokens(input=input, output=output, before=self._tokens)
+        self._tokens = self._tokens[0] + input, self._tokens[1] + output
 
     def cost(self, usd: float) -> None:
         """Add a cost in US dollars."""
         _check("cost", usd, 0, math.inf)
-        self._recorder.cost(usd)
+        self._recorder.cost(usd, before=self._cost)
+        self._cost += usd
 
     def feedback(self, score: float) -> None:
         """Record a user's rating, 1 (bad) to 5 (good)."""

@@ -43,7 +43,11 @@ def test_every_outcome_begins_at_zero(registry: CollectorRegistry, prompt: Promp
     assert registry.get_sample_value("llm_prompt_requests_total", {**K, "outcome": "success", "error_type": ""}) == 0
     for kind in ("input", "output"):
         assert registry.get_sample_value("llm_prompt_tokens_total", {**K, "type": kind}) == 0
+    for kind in ("input", "output", "all"):
+        assert registry.get_sample_value("llm_prompt_tokens_sumsq_total", {**K, "type": kind}) == 0
     assert registry.get_sample_value("llm_prompt_cost_usd_total", K) == 0
+    assert registry.get_sample_value("llm_prompt_cost_usd_sumsq_total", K) == 0
+    assert registry.get_sample_value("llm_prompt_request_duration_seconds_sumsq_total", K) == 0
     assert registry.get_sample_value("llm_prompt_request_duration_seconds_count", K) == 0
 
 
@@ -62,6 +66,11 @@ def test_a_request_records_everything_the_application_reports(registry: Collecto
     assert value("llm_prompt_tokens_total", {**K, "type": "input"}) == 100
     assert value("llm_prompt_tokens_total", {**K, "type": "output"}) == 25
     assert value("llm_prompt_cost_usd_total", K) == 0.25
+    for kind, squared in (("input", 100**2), ("output", 25**2), ("all", 125**2)):
+        assert value("llm_prompt_tokens_sumsq_total", {**K, "type": kind}) == squared
+    assert value("llm_prompt_cost_usd_sumsq_total", K) == 0.25**2
+    seconds = value("llm_prompt_request_duration_seconds_sum", K) or 0
+    assert value("llm_prompt_request_duration_seconds_sumsq_total", K) == pytest.approx(seconds**2)
     assert value("llm_prompt_feedback_score_sum", K) == 4
     assert value("llm_prompt_feedback_score_bucket", {**K, "le": "3.0"}) == 0
     assert value("llm_prompt_automated_score_sum", K) == 7.5

@@ -158,6 +158,47 @@ def test_a_mean_without_a_range_gives_notice_but_never_rolls_back(condition: str
     assert outcome(judged(condition, reading("5m", **measured), confidence=0.999)) == (FALSE, Reason.NOT_CONFIDENT)
 
 
+SPREAD = {"latency_sum": 200.0, "latency_count": 100.0, "latency_sumsq": 500.0}
+"""A hundred requests of 2 s on average, with a standard deviation of 1 s."""
+
+
+@pytest.mark.parametrize(
+    ("condition", "confidence", "expected"),
+    [
+        ("latency_avg > 1500ms", 0.9999, (TRUE, Reason.BREACHED)),
+        ("latency_avg > 1700ms", 0.9999, (FALSE, Reason.NOT_CONFIDENT)),
+        ("latency_avg > 1700ms", 0.95, (TRUE, Reason.BREACHED)),
+        ("latency_avg > 1900ms", 0.95, (FALSE, Reason.NOT_CONFIDENT)),
+        ("latency_avg < 3s", 0.95, (TRUE, Reason.BREACHED)),
+        ("latency_avg < 3s", 0.9999, (FALSE, Reason.NOT_CONFIDENT)),
+    ],
+)
+def test_a_mean_with_squares_has_a_bound(condition: str, confidence: float, expected: tuple[Verdict, Reason]) -> None:
+    """With the squares it may roll back, upwards alone: a sample may lack the rare value that makes the mean large."""
+    assert outcome(judged(condition, reading("5m", **SPREAD), confidence=confidence)) == expected
+
+
+@pytest.mark.parametrize(
+    ("squares", "because"),
+    [
+        (Amount(300.0), Reason.INCONSISTENT),
+        (Amount(nan), Reason.NOT_A_NUMBER),
+        (Unusable(Reason.QUERY_FAILED), Reason.QUERY_FAILED),
+        (Unusable(Reason.NOT_RECORDED), Reason.BREACHED),
+        (None, Reason.BREACHED),
+    ],
+)
+def test_squares_that_cannot_be_used_are_not_squares_that_nobody_counts(
+    squares: Measured | None, because: Reason
+) -> None:
+    """Impossible or failed ones make the mean unknown; without any it is judged as before."""
+    measured = reading("5m", **SPREAD)
+    del measured[Need(Quantity.LATENCY_SUMSQ, FIVE)]
+    if squares is not None:
+        measured[Need(Quantity.LATENCY_SUMSQ, FIVE)] = squares
+    assert judged("latency_avg > 1s", measured).because is because
+
+
 @pytest.mark.parametrize(
     ("slow", "expected"),
     [

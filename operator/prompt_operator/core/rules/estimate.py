@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from prompt_operator.core.rules.measure import Amount, Histogram, Need, Unusable
 from prompt_operator.core.rules.metrics import Given, Mean, Metric, Quantile, Series, Share, Total
-from prompt_operator.core.rules.reasons import Reason
-from prompt_operator.core.rules.statistics import mean_interval, quantile, quantile_interval, wilson
+from prompt_operator.core.rules.reasons import GAPS, Reason
+from prompt_operator.core.rules.statistics import mean_interval, quantile, quantile_interval, t_interval, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
     from prompt_operator.core.rules.measure import Measured
+    from prompt_operator.core.rules.metrics import Quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,10 @@ def estimate(
                 return exact(max(0.0, sum(map(pull.amount, plus)) - sum(map(pull.amount, minus))))
             case Share(events, total, complement):
                 return _share(pull.amount(events), pull.amount(total), complement, min_samples, confidence)
-            case Mean(sums, count):
+            case Mean(sums, count, squares):
                 added, samples = sum(map(pull.amount, sums)), pull.amount(count)
-                return _too_few(samples, min_samples) or _mean(metric, added / samples, samples, confidence)
+                few, spread = _too_few(samples, min_samples), pull.optional(squares)
+                return few or _mean(metric, added / samples, samples, confidence, spread)
             case Given(series):
                 return _given(metric, pull.amount(series), confidence)
             case Quantile(buckets, q):
@@ -94,6 +96,12 @@ class _Pull:
         if not 0 <= found.value < inf:
             raise _Missing(Reason.NOT_A_NUMBER)
         return found.value
+
+    def optional(self, quantity: Quantity | None) -> float | None:
+        """Return an amount; None where nobody counts it, which is not the same as an answer that cannot be used."""
+        found = None if quantity is None else self.reading.get(Need(quantity, self.window))
+        nobody = found is None or (isinstance(found, Unusable) and found.reason in GAPS)
+        return None if quantity is None or nobody else self.amount(quantity)
 
     def histogram(self, quantity: Series) -> Histogram:
         found = self._found(quantity)
@@ -142,14 +150,25 @@ _STRAY = 0.05
 """Sum and count are read at slightly different moments: by this part of its range a mean may leave it."""
 
 
-def _mean(metric: Metric, value: float, samples: float, confidence: float) -> Outcome:
+def _mean(metric: Metric, value: float, samples: float, confidence: float, squares: float | None) -> Outcome:
     low, high = metric.low, metric.high
+    if squares is not None:
+        return _spread(metric, value, samples, confidence, squares)
     if not isfinite(high):
         return _at_its_word(metric, value, samples, confidence)
     if _strays(metric, value):
         return Unknown(Reason.INCONSISTENT, samples)
     value = min(max(value, low), high)
     return Estimate(value, *mean_interval(value, samples, (low, high), confidence), samples)
+
+
+def _spread(metric: Metric, value: float, samples: float, confidence: float, squares: float) -> Outcome:
+    """Judge a mean by the spread of its values; that it is low is never surer than a notice, see `t_interval`."""
+    if value * value * samples > squares * _SCRAPE_SLACK:
+        return Unknown(Reason.INCONSISTENT, samples)  # no values have such squares
+    low, high = t_interval(value, squares, samples, confidence)
+    high = high if confidence <= MEAN_AT_ITS_WORD else metric.high
+    return Estimate(value, max(low, metric.low), high, samples)
 
 
 def _given(metric: Metric, value: float, confidence: float) -> Outcome:

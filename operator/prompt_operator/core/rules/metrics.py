@@ -17,9 +17,15 @@ class Quantity(StrEnum):
     LATENCY_BUCKETS = "latency_buckets"
     LATENCY_SUM = "latency_sum"
     LATENCY_COUNT = "latency_count"
+    LATENCY_SUMSQ = "latency_sumsq"
     INPUT_TOKENS = "input_tokens"
     OUTPUT_TOKENS = "output_tokens"
+    INPUT_TOKENS_SUMSQ = "input_tokens_sumsq"
+    OUTPUT_TOKENS_SUMSQ = "output_tokens_sumsq"
+    TOKENS_SUMSQ = "tokens_sumsq"
+    """Of input and output tokens together."""
     COST = "cost"
+    COST_SUMSQ = "cost_sumsq"
     FEEDBACK_SUM = "feedback_sum"
     FEEDBACK_COUNT = "feedback_count"
     FEEDBACK_NEGATIVE = "feedback_negative"
@@ -30,6 +36,8 @@ class Quantity(StrEnum):
 
 
 Q = Quantity
+OPTIONAL = frozenset({Q.LATENCY_SUMSQ, Q.INPUT_TOKENS_SUMSQ, Q.OUTPUT_TOKENS_SUMSQ, Q.TOKENS_SUMSQ, Q.COST_SUMSQ})
+"""Quantities that a metric is known more surely with, and known without."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,10 +71,11 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """The sum of `sums` divided by `count`."""
+    """The sum of `sums` divided by `count`; `squares` is the sum of the squares of the same values."""
 
     sums: tuple[Series, ...]
     count: Series
+    squares: Quantity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +120,12 @@ METRICS = {
         Metric("latency_p50", Dimension.TIME, Quantile(Q.LATENCY_BUCKETS, 0.50)),
         Metric("latency_p95", Dimension.TIME, Quantile(Q.LATENCY_BUCKETS, 0.95)),
         Metric("latency_p99", Dimension.TIME, Quantile(Q.LATENCY_BUCKETS, 0.99)),
-        Metric("latency_avg", Dimension.TIME, Mean((Q.LATENCY_SUM,), Q.LATENCY_COUNT)),
-        Metric("tokens_avg", Dimension.TOKENS, Mean(_TOKENS, Q.REQUESTS)),
-        Metric("tokens_input_avg", Dimension.TOKENS, Mean((Q.INPUT_TOKENS,), Q.REQUESTS)),
-        Metric("tokens_output_avg", Dimension.TOKENS, Mean((Q.OUTPUT_TOKENS,), Q.REQUESTS)),
+        Metric("latency_avg", Dimension.TIME, Mean((Q.LATENCY_SUM,), Q.LATENCY_COUNT, Q.LATENCY_SUMSQ)),
+        Metric("tokens_avg", Dimension.TOKENS, Mean(_TOKENS, Q.REQUESTS, Q.TOKENS_SUMSQ)),
+        Metric("tokens_input_avg", Dimension.TOKENS, Mean((Q.INPUT_TOKENS,), Q.REQUESTS, Q.INPUT_TOKENS_SUMSQ)),
+        Metric("tokens_output_avg", Dimension.TOKENS, Mean((Q.OUTPUT_TOKENS,), Q.REQUESTS, Q.OUTPUT_TOKENS_SUMSQ)),
         Metric("tokens_total", Dimension.TOKENS, Total(_TOKENS)),
-        Metric("cost_avg", Dimension.COST, Mean((Q.COST,), Q.REQUESTS)),
+        Metric("cost_avg", Dimension.COST, Mean((Q.COST,), Q.REQUESTS, Q.COST_SUMSQ)),
         Metric("cost_total", Dimension.COST, Total((Q.COST,))),
         Metric("avg_user_feedback", Dimension.SCORE, Mean((Q.FEEDBACK_SUM,), Q.FEEDBACK_COUNT), low=1.0, high=5.0),
         Metric("user_feedback_negative_rate", Dimension.RATIO, Share(Q.FEEDBACK_NEGATIVE, Q.FEEDBACK_COUNT), high=1.0),
@@ -140,8 +149,8 @@ def quantities(metric: Metric) -> tuple[Series, ...]:
             return plus + minus
         case Share(events, total):
             return (events, total)
-        case Mean(sums, count):
-            return (*sums, count)
+        case Mean(sums, count, squares):
+            return (*sums, count, *([squares] if squares else []))
         case Given(value):
             return (value,)
         case Quantile(buckets):

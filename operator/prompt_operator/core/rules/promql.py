@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from prompt_operator.core.rules import tenantql
 from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Measured, Need, Unusable
-from prompt_operator.core.rules.metrics import CustomSeries, Quantity
+from prompt_operator.core.rules.metrics import OPTIONAL, CustomSeries, Quantity
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.recording import ENOUGH, RECORDED_FROM, expected, increases, recorded
 from prompt_operator.core.rules.units import format_window
@@ -238,5 +238,5 @@ def unmeasured(profile: Profile, needs: Iterable[Need]) -> dict[Need, Unusable]:
     return {
         need: Unusable(Reason.NOT_MEASURED, f"profile {profile.name} has no {need.quantity.value}")
         for need in needs
-        if isinstance(need.quantity, Quantity) and _source(profile, need) is None
+        if isinstance(need.quantity, Quantity) and need.quantity not in OPTIONAL and _source(profile, need) is None
     }

@@ -47,6 +47,40 @@ def mean_interval(mean: float, count: float, limits: tuple[float, float], confid
     return lowest + low * width, lowest + high * width
 
 
+_FEW = 10
+"""With fewer values Student's expansion is too short, and their spread says too little."""
+
+
+def t_interval(mean: float, squares: float, count: float, confidence: float) -> tuple[float, float]:
+    """Return Student's interval of the mean of any values, from their number, mean and sum of squares.
+
+    Times, tokens and costs are skewed to the right. For these the lower end is surer than asked for: whatever makes
+    the mean large by chance makes the spread larger. The upper end is not: a sample without the rare large value knows
+    nothing of it. docs/decisions/evidence-bounds.md has the figures. Infinite with fewer than ten values.
+    """
+    if count < _FEW:
+        return -inf, inf
+    variance = max(0.0, squares - count * mean * mean) / (count - 1)
+    half = t_score(count - 1, confidence) * sqrt(variance / count)
+    return mean - half, mean + half
+
+
+def t_score(degrees: float, confidence: float) -> float:
+    """Return the quantile of Student's t distribution that leaves (1 - confidence) / 2 on either side.
+
+    Expansion 26.7.5 of M. Abramowitz and I. A. Stegun (1964), "Handbook of Mathematical Functions"; at 9 degrees of
+    freedom and 99.99 % it is 0.13 % too small, from 19 on 0.004 %.
+    """
+    z = z_score(confidence)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / degrees**power for power, term in enumerate(terms, 1))
+
+
 def quantile(buckets: Sequence[tuple[float, float]], q: float) -> float:
     """Return the q-quantile of a cumulative histogram, interpolated linearly as Prometheus' `histogram_quantile` does.
 
