@@ -14,10 +14,12 @@ from typing import Any
 from rich.console import Console
 
 from devcluster import tools
-from devcluster.bench import latency, load, table
+from devcluster.bench import latency, load, rules, table
 from devcluster.bench.api import Api
 from devcluster.bench.audit import AuditLog
+from devcluster.bench.fleet import Fleet
 from devcluster.bench.machine import load_average, machine
+from devcluster.bench.places import places
 from devcluster.controlplane import ControlPlane
 from devcluster.demo.report import write
 from devcluster.errors import DevError
@@ -43,6 +45,14 @@ METHOD = (
         " begins after 10 s without a write. Requests of the watches, one per kind every few minutes, are not in it."
     ),
     "Writes: lines of the API server's audit log with the operator's user agent (every verb but get, list, watch).",
+    (
+        "With traffic: applications export 17 series for each prompt, half a request a second; the idle time"
+        " is measured once more when all prompts are Healthy."
+    ),
+    (
+        "Rules: the operator's rule clock and its client of Prometheus in a process of their own, ten ticks of 15 s,"
+        " all prompts with traffic and well, 13 built-in rules, a declared baseline; the first tick asks for all."
+    ),
     "Restart: from starting the process; reconciled when its queue is empty.",
     "Rollback: `./operator/dev demo --fast`; 10 s of it are initialDelay, 4 s the rule's `for`.",
 )
@@ -73,7 +83,7 @@ class Bench:
         clock = Stopwatch()
         load.fill(self.api, prompts, versions)
         created = clock.seconds
-        self._until(lambda: self._serving() >= prompts, f"{prompts:,} prompts served")
+        self._until(lambda: self._count("serving") >= prompts, f"{prompts:,} prompts served")
         return {"created_s": round(created, 1), "all_projected_s": round(clock.seconds, 1)}
 
     def idle(self) -> dict[str, Any]:
@@ -94,6 +104,14 @@ class Bench:
             "writes_per_minute": round(writes.total() / minutes, 1),
             "written": dict(writes),
         }
+
+    def with_traffic(self, prometheus: Prometheus, prompts: int) -> dict[str, Any]:
+        """Measure while applications serve every prompt and all are well: ticks that find nothing to tell."""
+        self.progress.say(f"applications serve {prompts:,} prompts; waiting until all are Healthy")
+        with Fleet(places(prompts, load.SPREAD)) as fleet:
+            prometheus.set_targets(fleet.targets)
+            self._until(lambda: self._count("healthy") >= prompts, f"{prompts:,} healthy prompts")
+            return self.idle()
 
     def restart(self) -> dict[str, Any]:
         """Stop and start the operator with everything in place: nothing may be written."""
@@ -126,8 +144,9 @@ class Bench:
 
         self._until(quiet, "an operator that writes nothing")
 
-    def _serving(self) -> int:
-        return int(get_json(f"{self.operator.url}/healthz")["prompts"]["serving"])
+    def _count(self, what: str) -> int:
+        """Return how many prompts are serving, or healthy."""
+        return int(get_json(f"{self.operator.url}/healthz")["prompts"][what])
 
     def _reconciled(self) -> bool:
         now = self.operator.metrics()
@@ -172,7 +191,7 @@ def _measured(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         root = Path(folder)
         plane = ControlPlane.start(root / "control-plane", crds=REPO / "crds")
         try:
-            prometheus = Prometheus.start(root / "prometheus")
+            prometheus = Prometheus.start(root / "prometheus", scrape_interval=f"{rules.SCRAPE}s")
             try:
                 figures |= _on(plane, prometheus, root, options, progress)
                 figures["machine"]["load_after"] = load_average()
@@ -180,6 +199,7 @@ def _measured(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
                 prometheus.stop()
         finally:
             plane.stop()
+    figures["rules"] = [] if options.without_rules else _rules(options.rules, progress)
     figures["breach_to_switch_s"] = None if options.without_demo else _breach_to_switch(progress)
     return figures
 
@@ -202,9 +222,19 @@ def _on(
             "loading": loading,
             "idle": bench.idle(),
             "restart": bench.restart(),
+            "with_traffic": bench.with_traffic(prometheus, options.prompts),
         }
     finally:
         operator.stop()
+
+
+def _rules(prompts: int, progress: Progress) -> list[dict[str, Any]]:
+    """Judge so many prompts, in a few hundred namespaces and all in one."""
+    found = []
+    for namespaces in (min(300, prompts), 1):
+        with tempfile.TemporaryDirectory(prefix="prompt-operator-bench-") as folder:
+            found.append(rules.measure(Path(folder), prompts, namespaces, progress))
+    return found
 
 
 def _breach_to_switch(progress: Progress) -> float:
@@ -225,10 +255,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--versions", type=int, default=5_000, metavar="M", help="PromptVersions loaded; default 5000")
     parser.add_argument("--changes", type=int, default=200, metavar="N", help="changes timed; default 200")
     parser.add_argument("--idle", type=int, default=60, metavar="SECONDS", help="idle time measured; default 60")
+    parser.add_argument("--rules", type=int, default=10_000, metavar="N", help="prompts judged; default 10000")
+    parser.add_argument("--without-rules", action="store_true", help="leave the judging out (it takes 15 minutes)")
     parser.add_argument("--without-demo", action="store_true", help="leave the measured rollback out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args()
-    if options.versions < options.prompts or min(options.prompts, options.changes, options.idle) < 1:
+    if options.versions < options.prompts or min(options.prompts, options.changes, options.idle, options.rules) < 1:
         parser.error("at least one version for each prompt, and at least one of everything else")
     return options
 

@@ -24,6 +24,7 @@ from prompt_operator.core.rules.baseline import of_values
 from prompt_operator.engine.ruleclock import RuleClock
 from prompt_operator.engine.store import Name
 from prompt_operator.ports import DEFAULT_SOURCE, Sample
+from prompt_operator.sources import Source
 from prompt_operator.telemetry import Telemetry
 
 _PROBE = 0.005  # seconds
@@ -75,7 +76,11 @@ def main() -> None:
 
 
 async def _measure(options: argparse.Namespace) -> dict[str, object]:
-    metrics, woken, clock = Counted(PrometheusMetrics(options.prometheus)), list[Name](), SystemClock()
+    metrics, woken, clock = (
+        Counted(PrometheusMetrics(Source(name=DEFAULT_SOURCE, url=options.prometheus))),
+        list[Name](),
+        SystemClock(),
+    )
     empty = _resident()
     rules = RuleClock({DEFAULT_SOURCE: metrics}, load_profiles(), clock, wake=woken.append, telemetry=Telemetry())
     policy, since = effective(PromptSpec(version="1.0.0"), None, "bench-0"), clock.now() - timedelta(hours=1)

@@ -6,7 +6,7 @@ from devcluster.bench.api import GROUP, Api
 from devcluster.watch import Json
 
 _API_VERSION = "promptops.dev/v1alpha1"
-_SPREAD = 10
+SPREAD = 10
 _TEXT = (
     "You are a helpful assistant of team {team}. Answer {{{{ question }}}} in at most {words} words.\n"
     + "Be exact. " * 40
@@ -15,7 +15,7 @@ _TEXT = (
 
 def namespaces() -> list[str]:
     """Return the names of the namespaces."""
-    return [f"bench-{number}" for number in range(_SPREAD)]
+    return [f"bench-{number}" for number in range(SPREAD)]
 
 
 def fill(api: Api, prompts: int, versions: int) -> None:
@@ -62,4 +62,4 @@ def _prompts(prompts: int) -> Iterator[tuple[str, Json]]:
 
 
 def _place(which: int) -> tuple[str, str]:
-    return namespaces()[which % _SPREAD], f"prompt-{which}"
+    return namespaces()[which % SPREAD], f"prompt-{which}"

@@ -43,8 +43,31 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "restart until ready", f"{restart['ready_s']} s", ""
     yield "restart until all is reconciled", f"{restart['reconciled_s']} s", "60 s"
     yield "restart, writes", f"{restart['writes']}{_what(restart)}", "0"
+    quiet = figures["with_traffic"]
+    yield "with traffic, resident memory", f"{quiet['rss_mib']} MiB", "200 MiB"
+    yield "with traffic, share of one core", f"{quiet['cpu_percent']} %", ""
+    yield "with traffic, writes per minute", f"{quiet['writes_per_minute']}{_what(quiet)}", "0"
+    for judged in figures["rules"]:
+        yield from _judged(judged)
     if figures["breach_to_switch_s"] is not None:
         yield "first failed answer to ConfigMap switched", f"{figures['breach_to_switch_s']} s", ""
+
+
+def _judged(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    where = f"{figures['prompts']:,} prompts in {figures['namespaces']} namespaces"
+    usual, most, first = figures["median"], figures["most"], figures["first"]
+    rows = (
+        ("queries", "queries", "", ""),
+        ("seconds", "wall_s", " s", ""),
+        ("processor of the operator", "operator_cpu_s", " s", "5 s"),
+        ("processor of Prometheus", "prometheus_cpu_s", " s", ""),
+        ("longest stall of the event loop", "longest_stall_ms", " ms", ""),
+        ("resident memory", "rss_mib", " MiB", ""),
+        ("prompts to look at", "woken", "", "0"),
+    )
+    for text, name, unit, bound in rows:
+        value = f"{usual[name]}{unit}, at most {most[name]}{unit}; first {first[name]}{unit}"
+        yield f"tick, {where}: {text}", value, bound
 
 
 def _what(figures: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from prompt_operator.core.rules.cadence import cadence
 from prompt_operator.core.rules.measure import Need, Unusable
 from prompt_operator.core.rules.metrics import CustomSeries
 from prompt_operator.core.rules.reasons import GAPS, Reason
-from prompt_operator.core.rules.shards import pack
+from prompt_operator.core.rules.shards import pack, unit
 from prompt_operator.engine.watched import Round, Watched
 from prompt_operator.ports import GiveUp, Retry
 
@@ -64,7 +64,10 @@ class Shard:
     """Namespaces that are asked about together, and when each need was last answered."""
 
     number: int
+    units: frozenset[str] = frozenset()
     namespaces: tuple[str, ...] = ()
+    prompts: tuple[str, ...] | None = None
+    """Their names, where only a part of a namespace is asked about; None: all there are."""
     members: list[tuple[Name, Watched]] = field(default_factory=list)
     answered: dict[Need, float] = field(default_factory=dict)
     """Need -> monotonic second of the last whole answer."""
@@ -104,17 +107,21 @@ class Inquiry:
         return self._metrics.lag if self._metrics is not None else timedelta()
 
     def arrange(self, members: list[tuple[Name, Watched]]) -> None:
-        """Pack the prompts that are watched now into shards; one that gained a namespace asks everything anew."""
-        watched = Counter(name.namespace for name, _ in members)
-        before = {namespace: number for number, shard in self.shards.items() for namespace in shard.namespaces}
-        packed = pack(watched, before, SHARD)
+        """Pack the prompts that are watched now into shards; one that gained any asks everything anew."""
+        counts = Counter(name.namespace for name, _ in members)
+        units = {name: unit(*name, counts[name.namespace], SHARD) for name, _ in members}
+        before = {each: number for number, shard in self.shards.items() for each in shard.units}
+        packed = pack(Counter(units.values()), before, SHARD)
         shards = {number: Shard(number) for number in sorted(set(packed.values()))}
         for name, each in members:
-            shards[packed[name.namespace]].members.append((name, each))
+            shards[packed[units[name]]].members.append((name, each))
         for number, shard in shards.items():
+            shard.units = frozenset(units[name] for name, _ in shard.members)
             shard.namespaces = tuple(sorted({name.namespace for name, _ in shard.members}))
+            if shard.units != set(shard.namespaces):
+                shard.prompts = tuple(sorted({name.name for name, _ in shard.members}))
             old = self.shards.get(number)
-            if old is not None and set(shard.namespaces) <= set(old.namespaces):
+            if old is not None and shard.units <= old.units:
                 shard.answered = old.answered
         self.shards = shards
 
@@ -155,7 +162,7 @@ class Inquiry:
         if self._profile is None or self._metrics is None:
             return {}
         everywhere = self._namespaces is None and len(self.shards) == 1
-        asked = promql.queries(self._profile, due, None if everywhere else shard.namespaces)
+        asked = promql.queries(self._profile, due, None if everywhere else shard.namespaces, shard.prompts)
         found = await asyncio.gather(*(self._answer(self._metrics, query, at, slots) for query in asked))
         return {query.need: answer for query, answer in zip(asked, found, strict=True)}
 

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompt_operator.core.rules.shards import pack
+from prompt_operator.core.rules.shards import pack, unit
 
 SIZE = 10
 watched = st.dictionaries(st.sampled_from("abcdefghij"), st.integers(1, 15), max_size=10)
@@ -55,3 +55,18 @@ def test_of_an_over_full_shard_the_smallest_moves() -> None:
     after = pack({"a": 5, "b": 5, "c": 1}, before, SIZE)
     assert (after["a"], after["b"]) == (before["a"], before["b"])
     assert after["c"] != before["c"]
+
+
+def test_a_namespace_is_packed_as_one_until_it_has_too_many_prompts() -> None:
+    """Beyond the size its prompts spread over parts of about equal load, none of them far over the size."""
+    assert unit("shop", "bot", SIZE, SIZE) == "shop"
+    parts = Counter(unit("shop", f"bot-{number}", 10_000, 500) for number in range(10_000))
+    assert len(parts) == 32
+    assert max(parts.values()) < 500
+
+
+def test_most_prompts_keep_their_part_when_a_namespace_grows() -> None:
+    """When the number of parts doubles, a prompt stays in its part or moves to the new one that goes with it."""
+    for number in range(100):
+        before, after = (int(unit("shop", f"bot-{number}", count, SIZE).partition("/")[2]) for count in (40, 41))
+        assert after % 4 == before

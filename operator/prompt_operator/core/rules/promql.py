@@ -56,16 +56,22 @@ Answer: TypeAlias = "dict[Identity, Measured] | Unusable"
 """What a query said: of each version it had series for, or nothing that can be used."""
 
 
-def queries(profile: Profile, needs: Iterable[Need], namespaces: Sequence[str] | None) -> tuple[Query, ...]:
+def queries(
+    profile: Profile,
+    needs: Iterable[Need],
+    namespaces: Sequence[str] | None,
+    prompts: Sequence[str] | None = None,
+) -> tuple[Query, ...]:
     """Return one query per need that the profile measures, restricted to namespaces (None: all), in a fixed order.
 
-    The queries of custom metrics come last, each restricted to the namespace of its policy.
+    `prompts` restricts them further, to prompts of these names. The queries of custom metrics come last, each
+    restricted to the namespace of its policy alone.
     """
     needs = set(needs)
     sources = {need: source for need in needs if (source := _source(profile, need)) is not None}
     custom = sorted((need.quantity, need.window) for need in needs if isinstance(need.quantity, CustomSeries))
     return (
-        *(_query(profile, need, sources[need], namespaces) for need in sorted(sources)),
+        *(_query(profile, need, sources[need], namespaces, prompts) for need in sorted(sources)),
         *(_custom_query(profile, series, window) for series, window in custom),
     )
 
@@ -98,11 +104,13 @@ def _source(profile: Profile, need: Need) -> Source | None:
     return profile.quantities.get(need.quantity) if isinstance(need.quantity, Quantity) else None
 
 
-def _query(profile: Profile, need: Need, source: Source, namespaces: Sequence[str] | None) -> Query:
+def _query(
+    profile: Profile, need: Need, source: Source, namespaces: Sequence[str] | None, prompts: Sequence[str] | None
+) -> Query:
     if need.window >= RECORDED_FROM:
-        promql = recorded(profile, source, str(need.quantity), namespaces, need.window)
+        promql = recorded(profile, source, str(need.quantity), namespaces, need.window, prompts)
         return Query(promql, need, profile.identity, source.scale, recorded=True)
-    promql = increases(profile, source, namespaces, f"[{format_window(need.window)}]")
+    promql = increases(profile, source, namespaces, f"[{format_window(need.window)}]", prompts)
     return Query(promql, need, profile.identity, source.scale)
 
 

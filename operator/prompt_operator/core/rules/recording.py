@@ -66,7 +66,12 @@ def _union(parts: Sequence[str]) -> str:
 
 
 def recorded(
-    profile: Profile, source: Source, quantity: str, namespaces: Sequence[str] | None, window: timedelta
+    profile: Profile,
+    source: Source,
+    quantity: str,
+    namespaces: Sequence[str] | None,
+    window: timedelta,
+    prompts: Sequence[str] | None = None,
 ) -> str:
     """Return the sum over a window of what was recorded of one quantity, and how often it was evaluated.
 
@@ -75,7 +80,9 @@ def recorded(
     """
     series, identity, span = _series(source), profile.identity, format_window(window)
     of_profile = f"profile={quoted(profile.name)}"
-    counted = selector(series, [of_profile, f"quantity={quoted(quantity)}", one_of(identity.namespace, namespaces)])
+    wanted = [one_of(identity.namespace, namespaces)]
+    wanted += [one_of(identity.prompt, prompts)] if prompts is not None else []
+    counted = selector(series, [of_profile, f"quantity={quoted(quantity)}", *wanted])
     runs = selector(series, [of_profile, f"quantity={quoted(EVALUATIONS)}"])
     return (
         f"sum by ({_grouping(profile, source)}) (sum_over_time({counted}[{span}]))"

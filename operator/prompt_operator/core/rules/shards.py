@@ -1,9 +1,10 @@
-"""Which namespaces are asked about together, so that no answer of Prometheus is huge."""
+"""Which namespaces, or parts of large ones, are asked about together, so that no answer of Prometheus is huge."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,15 +13,26 @@ _WASTE = 2
 """So many times as many shards as are needed are packed afresh."""
 
 
-def pack(watched: Mapping[str, int], before: Mapping[str, int], size: int) -> dict[str, int]:
-    """Return the shard of each namespace: together at most `size` prompts, or a single namespace that has more.
+def unit(namespace: str, prompt: str, watched: int, size: int) -> str:
+    """Return what a prompt is packed with: its namespace, or a part of it where that has more than `size` prompts.
 
-    A namespace keeps its shard as long as that is not over-full: what moves has to be asked for at once. Small ones
-    move before large ones. Only when namespaces went away until most shards are half empty, all are packed afresh.
+    The number of parts is a power of two, so that only half of the prompts change theirs when it doubles.
+    """
+    if watched <= size:
+        return namespace
+    parts = 1 << (-(-watched // size) - 1).bit_length()
+    return f"{namespace}/{crc32(prompt.encode()) % parts}"
+
+
+def pack(watched: Mapping[str, int], before: Mapping[str, int], size: int) -> dict[str, int]:
+    """Return the shard of each unit: together at most `size` prompts, or a single unit that has more.
+
+    A unit keeps its shard as long as that is not over-full: what moves has to be asked for at once. Small ones
+    move before large ones. Only when units went away until most shards are half empty, all are packed afresh.
 
     Args:
-        watched: Namespace -> number of prompts, at least one.
-        before: Namespace -> shard, from the last time.
+        watched: Unit -> number of prompts, at least one.
+        before: Unit -> shard, from the last time.
         size: Prompts in a shard, at least one.
     """
     kept = _kept(watched, before, size)
@@ -28,32 +40,32 @@ def pack(watched: Mapping[str, int], before: Mapping[str, int], size: int) -> di
     if len(set(kept.values())) > _WASTE * needed:
         kept = {}
     load = Counter[int]()
-    for namespace, shard in kept.items():
-        load[shard] += watched[namespace]
-    for namespace in _largest_first(watched.keys() - kept.keys(), watched):
-        shard = _with_room(load, size - watched[namespace])
-        kept[namespace] = shard
-        load[shard] += watched[namespace]
+    for each, shard in kept.items():
+        load[shard] += watched[each]
+    for each in _largest_first(watched.keys() - kept.keys(), watched):
+        shard = _with_room(load, size - watched[each])
+        kept[each] = shard
+        load[shard] += watched[each]
     return kept
 
 
 def _kept(watched: Mapping[str, int], before: Mapping[str, int], size: int) -> dict[str, int]:
-    """Return the namespaces that stay where they are: of each shard as many as fit, the largest first."""
+    """Return the units that stay where they are: of each shard as many as fit, the largest first."""
     members = defaultdict[int, list[str]](list)
-    for namespace in watched.keys() & before.keys():
-        members[before[namespace]].append(namespace)
+    for each in watched.keys() & before.keys():
+        members[before[each]].append(each)
     kept = {}
     for shard, together in members.items():
         room = size
-        for namespace in _largest_first(together, watched):
-            if watched[namespace] <= room or room == size:
-                kept[namespace] = shard
-                room -= watched[namespace]
+        for each in _largest_first(together, watched):
+            if watched[each] <= room or room == size:
+                kept[each] = shard
+                room -= watched[each]
     return kept
 
 
-def _largest_first(namespaces: set[str] | list[str], watched: Mapping[str, int]) -> list[str]:
-    return sorted(namespaces, key=lambda namespace: (-watched[namespace], namespace))
+def _largest_first(units: set[str] | list[str], watched: Mapping[str, int]) -> list[str]:
+    return sorted(units, key=lambda each: (-watched[each], each))
 
 
 def _with_room(load: Mapping[int, int], most: int) -> int:
