@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from prompt_operator.core.duration import UNITS
 from prompt_operator.core.policy import BUILT_IN_RULES
 from prompt_operator.core.rules.metrics import ALIASES, METRICS
-from prompt_operator.core.rules.units import SECONDS, WINDOWS
+from prompt_operator.core.rules.units import WINDOWS
 
 _CONDITIONS = (
     "error_rate[1h] > 3% and execution_count[1h] > 100",
@@ -36,4 +37,4 @@ def seeds(target: str) -> list[bytes]:
 def words() -> list[str]:
     """Return the words that a fuzzer would hardly guess."""
     others = ("and", "or", "for", "baseline", "%", ">=", "==", "quantities", "where")
-    return [*METRICS, *ALIASES, *WINDOWS, *SECONDS, *others]
+    return [*METRICS, *ALIASES, *WINDOWS, *UNITS, *others]

@@ -14,6 +14,7 @@ from prompt_operator.cli import schema
 from prompt_operator.cli.failures import BadFile
 from prompt_operator.cli.findings import ours
 from prompt_operator.core import duration
+from prompt_operator.core.duration import exact
 from prompt_operator.core.policy import effective
 from prompt_operator.core.rules.baseline import of_values
 from prompt_operator.core.rules.errors import RuleError, did_you_mean
@@ -22,7 +23,7 @@ from prompt_operator.core.rules.scenario import Evidence, Expectation, Given
 from prompt_operator.core.rules.series import MOST_SAMPLES, Series, expand
 from prompt_operator.core.rules.streak import State
 from prompt_operator.core.rules.syntax import comparisons, metric_refs
-from prompt_operator.core.rules.units import format_duration, parse_duration, parse_window
+from prompt_operator.core.rules.units import parse_duration, parse_window
 from prompt_operator.core.rules.written import read_value
 
 if TYPE_CHECKING:
@@ -279,8 +280,8 @@ def _not_judged(at: timedelta, interval: timedelta) -> str:
         return f"more than {MOST_SAMPLES} judgements: choose a longer interval"
     if at % interval:
         before = at // interval * interval
-        known = f"{format_duration(before)} or {format_duration(before + interval)}"
-        return f"rules are judged every {format_duration(interval)}: did you mean {known}?"
+        known = f"{exact(before)} or {exact(before + interval)}"
+        return f"rules are judged every {exact(interval)}: did you mean {known}?"
     return ""
 
 

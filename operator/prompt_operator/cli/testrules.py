@@ -13,8 +13,8 @@ from prompt_operator.cli.failures import BadFile
 from prompt_operator.cli.manifests import documents
 from prompt_operator.cli.rulecase import BUILT_IN, RuleCase, case_of, deployed
 from prompt_operator.cli.rulefile import read
+from prompt_operator.core.duration import exact
 from prompt_operator.core.rules.scenario import Difference, differences
-from prompt_operator.core.rules.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,7 +94,7 @@ def _table(outcomes: list[Outcome]) -> None:
 
 def _row(found: Difference) -> tuple[str, ...]:
     expected = found.expected
-    return format_duration(expected.at), expected.rule, str(expected), found.got, found.why
+    return exact(expected.at), expected.rule, str(expected), found.got, found.why
 
 
 def _document(form: str) -> Callable[[list[Outcome]], None]:
@@ -108,7 +108,7 @@ def _members(case: RuleCase, found: tuple[Difference, ...]) -> dict[str, Any]:
         "differences": [
             {
                 "line": _line(case, each),
-                "at": format_duration(each.expected.at),
+                "at": exact(each.expected.at),
                 "rule": each.expected.rule,
                 "expected": str(each.expected),
                 "got": each.got,
@@ -131,7 +131,7 @@ def _junit(outcomes: list[Outcome]) -> None:
         suite.attrib |= {"tests": str(len(case.expected)), "failures": str(len(found))}
         failed = {id(each.expected): each for each in found}
         for expected in case.expected:
-            name = f"{expected.rule} at {format_duration(expected.at)}: {expected}"
+            name = f"{expected.rule} at {exact(expected.at)}: {expected}"
             element = ET.SubElement(suite, "testcase", classname=case.file.file, name=name)
             if difference := failed.get(id(expected)):
                 failure = ET.SubElement(element, "failure", message=f"got {difference.got}")

@@ -7,10 +7,11 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from devcluster import tools
+from prompt_operator.core.duration import exact
 from prompt_operator.core.rules.metrics import CustomSeries, Mean, Quantity, Share, Total
 from prompt_operator.core.rules.streak import State
 from prompt_operator.core.rules.syntax import All, Arithmetic, Baseline, Comparison, MetricRef, Number, Some
-from prompt_operator.core.rules.units import format_duration, format_window
+from prompt_operator.core.rules.units import format_window
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -38,7 +39,7 @@ class Alert:
     def manifest(self) -> dict[str, Any]:
         """Return it as it stands in a rule file."""
         timers = {"for": self.rule.hold, "keep_firing_for": self.rule.keep_firing_for}
-        said = {field: format_duration(span) for field, span in timers.items()}
+        said = {field: exact(span) for field, span in timers.items()}
         return {"alert": self.name, "expr": self.predicate(self.rule.condition.predicate), **said}
 
     def predicate(self, node: Predicate) -> str:
@@ -112,7 +113,7 @@ class Alert:
 
 def promtool(folder: Path, alerts: list[Alert], checks: list[dict[str, Any]], interval: timedelta) -> str:
     """Have promtool evaluate alerting rules and compare; return what differs, empty when nothing does."""
-    every = format_duration(interval)
+    every = exact(interval)
     rules = {"groups": [{"name": "all", "interval": every, "rules": [alert.manifest() for alert in alerts]}]}
     (folder / "rules.json").write_text(json.dumps(rules), "utf-8")
     test = {
@@ -132,7 +133,7 @@ def expected_alerts(at: timedelta, states: dict[str, State]) -> dict[str, Any]:
     """Return promtool's check of the states of these alerts at an instant."""
     return {
         "expr": f'ALERTS{{alertname=~"{"|".join(states)}"}}',
-        "eval_time": format_duration(at),
+        "eval_time": exact(at),
         "exp_samples": [
             {"labels": f'ALERTS{{alertname="{name}", alertstate="{ALERTSTATE[state]}"}}', "value": 1}
             for name, state in states.items()

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from prompt_operator.api.policyblocks import RuleSpec
+from prompt_operator.core.duration import exact
 from prompt_operator.core.rules.errors import RuleError
 from prompt_operator.core.rules.grammar import parse
 from prompt_operator.core.rules.measure import needs
 from prompt_operator.core.rules.metrics import METRICS, CustomSeries, Mean, Metric, Quantity
 from prompt_operator.core.rules.model import Action, Confidence, Rule, Severity, compile_rule, compile_spec
-from prompt_operator.core.rules.units import Dimension, format_duration, parse_duration
+from prompt_operator.core.rules.units import Dimension, parse_duration
 
 
 def test_defaults() -> None:
@@ -113,7 +114,7 @@ def test_durations(text: str, seconds: float) -> None:
     """Durations are read to the millisecond and printed so that they read back the same."""
     duration = parse_duration(text)
     assert duration.total_seconds() == seconds
-    assert parse_duration(format_duration(duration)) == duration
+    assert parse_duration(exact(duration)) == duration
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from prompt_operator.core.duration import exact
 from prompt_operator.core.rules.errors import RuleError, did_you_mean
 from prompt_operator.core.rules.floor import parse_floor
 from prompt_operator.core.rules.grammar import parse
 from prompt_operator.core.rules.metrics import METRICS, Metric
 from prompt_operator.core.rules.syntax import comparisons, metric_refs, to_text
-from prompt_operator.core.rules.units import NO_TIME, format_duration, parse_duration, parse_window
+from prompt_operator.core.rules.units import NO_TIME, parse_duration, parse_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,8 +118,7 @@ def _hold(of_condition: timedelta | None, of_rule: str | None) -> timedelta:
     hold = parse_duration(of_rule)
     if of_condition not in {None, hold}:
         raise RuleError(
-            f"the condition says for {format_duration(of_condition or NO_TIME)}, the rule for {format_duration(hold)}: "
-            "keep one"
+            f"the condition says for {exact(of_condition or NO_TIME)}, the rule for {exact(hold)}: keep one"
         )
     return hold
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from math import isnan
 from typing import TYPE_CHECKING, NamedTuple
 
+from prompt_operator.core.duration import exact
 from prompt_operator.core.rules import promql
 from prompt_operator.core.rules.baseline import Baselines
 from prompt_operator.core.rules.increase import increase
@@ -20,7 +21,7 @@ from prompt_operator.core.rules.metrics import CustomSeries, Quantity, Total
 from prompt_operator.core.rules.model import Action
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.streak import State, start, step
-from prompt_operator.core.rules.units import format_duration, format_window
+from prompt_operator.core.rules.units import format_window
 from prompt_operator.core.rules.values import format_value
 from prompt_operator.core.rules.verdict import judge
 
@@ -242,6 +243,6 @@ def _hint(moment: Moment, given: Given) -> str:
     if not given.counts or not windows or min(windows) > given.interval:
         return ""
     return (
-        f"; an interval of {format_duration(given.interval)} leaves one sample in {format_window(min(windows))}, "
+        f"; an interval of {exact(given.interval)} leaves one sample in {format_window(min(windows))}, "
         "and an increase needs two: choose a shorter interval"
     )

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from prompt_operator.core.rules.units import Dimension, format_duration, format_window, plain
+from prompt_operator.core.duration import exact
+from prompt_operator.core.rules.units import Dimension, format_window, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +137,7 @@ def depth(node: Predicate | Expression) -> int:
 def to_text(condition: Condition) -> str:
     """Print the normal form: equal conditions give equal text, and the text parses back to the same condition."""
     text = predicate_text(condition.predicate)
-    return text if condition.hold is None else f"{text} for {format_duration(condition.hold)}"
+    return text if condition.hold is None else f"{text} for {exact(condition.hold)}"
 
 
 def predicate_text(predicate: Predicate) -> str:

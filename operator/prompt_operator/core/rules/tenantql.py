@@ -254,7 +254,7 @@ class _Writer:
     def _selector(self, node: Any) -> Iterator[Part]:
         self.selectors += 1
         if node.offset is not None or node.at is not None:
-            raise self._error("offset and @ are not offered: compare with baseline instead", "offset", "@")
+            raise self._error("offset and @ are not offered: a verdict speaks of now", "offset", "@")
         if node.matchers.or_matchers:
             raise self._error("or between matchers is not offered: write =~", " or ")
         named = [each for each in node.matchers.matchers if each.name == "__name__"]
