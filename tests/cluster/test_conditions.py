@@ -417,6 +417,20 @@ async def test_a_bad_rule_of_a_policy_stays_there(operator: Operated) -> None:
     assert without(found, *ONLY_WHILE_TRUE)
 
 
+async def test_an_unknown_profile_is_named_and_a_known_one_is_not(operator: Operated) -> None:
+    """The policy and the prompts under it say which profile is missing; the prompt stays Ready, and both recover."""
+    await operator.policy(metrics={"profile": "otel"})
+    found = await until_condition(operator, "Healthy", "MetricsProfileNotFound")
+    assert (found["Healthy"], found["Ready"]) == ("Unknown MetricsProfileNotFound", "True Active")
+    assert "'otel'" in message(await operator.status(), "Healthy")
+    status = await beside(operator, PROMPT_POLICY, "default")
+    assert conditions(status)["Ready"] == "False MetricsProfileNotFound"
+    await operator.policy(metrics={"profile": "otel-genai-v1"})
+    recovered = await until_condition(operator, "Healthy", "NoEvidence")
+    assert "NotImplemented" not in recovered
+    assert conditions(await beside(operator, PROMPT_POLICY, "default"))["Ready"] == "True Valid"
+
+
 async def test_a_policy_counts_the_prompts_under_it(operator: Operated) -> None:
     """By reference and, for `default`, by having none; it follows when a prompt goes."""
     await operator.policy("strict")

@@ -400,6 +400,15 @@ def test_an_unknown_profile_says_so_instead_of_no_evidence(known: Any) -> None:
     assert wanted.message == "the operator has no metric profile 'x': no rule is judged"
 
 
+@pytest.mark.parametrize("reason", [Reason.METRICS_PROFILE_NOT_FOUND, Reason.METRICS_SOURCE_NOT_FOUND])
+def test_what_was_not_found_is_not_carried_over(reason: Reason) -> None:
+    """Once the name is put right, Healthy waits for evidence instead of repeating what is no longer so."""
+    old = {"type": "Healthy", "status": "Unknown", "reason": reason, "message": "x", "lastTransitionTime": T0}
+    status = {**a_status(V2), "conditions": [old]}
+    wanted = health.healthy(facts(a_prompt(V2, status=status)), "Active", V2, (), NOW)
+    assert (wanted.status, wanted.reason) == ("Unknown", Reason.NO_EVIDENCE)
+
+
 def test_an_experiment_says_that_it_does_nothing() -> None:
     """Accepted, not run, and told so."""
     status = experiment_status({"type": "ABTest"}, ExperimentStatus(), generation=1, now=NOW)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from prompt_operator.core.rollback import Refused
 
 REVIEWED_ANNOTATION = "promptops.dev/reviewedAt"
+_NOT_FOUND = frozenset({Reason.METRICS_SOURCE_NOT_FOUND, Reason.METRICS_PROFILE_NOT_FOUND})
+"""Said for as long as it is so, and of no version: never carried over."""
 _ALARMING = frozenset({State.FIRING, State.RECOVERING})
 _FIRES_BENEATH = frozenset({State.RECOVERING, State.UNKNOWN})
 
@@ -111,7 +113,7 @@ def _measured(facts: Facts, active: str, refused: Iterable[Refused], now: dateti
 def _carried_over(facts: Facts, active: str) -> Wanted:
     """After a restart the rules are not judged yet: what was said of this version stands until they are."""
     old = find(facts.prompt.status.conditions, ConditionType.HEALTHY)
-    if old is None or facts.prompt.status.active_version != active:
+    if old is None or old.reason in _NOT_FOUND or facts.prompt.status.active_version != active:
         return _healthy("Unknown", Reason.NO_EVIDENCE, f"{active} was not judged yet")
     return _healthy(old.status, Reason(old.reason) if old.reason in set(Reason) else old.reason, old.message)
 
