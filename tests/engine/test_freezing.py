@@ -215,6 +215,35 @@ def test_a_source_that_is_down_is_not_asked_for_every_prompt(bench: Bench) -> No
     assert len(bench.prometheus.asked) == 3
 
 
+def test_a_few_that_always_fail_do_not_end_every_round(bench: Bench) -> None:
+    """Their turn comes last in the next round."""
+    names = [Name(NAMESPACE, f"prompt-{number}") for number in range(5)]
+    bench.prometheus.prompts = tuple(name.name for name in names)
+    bench.prometheus.refused = "tokens"
+    for number, name in enumerate(names):
+        of = Reference(V1, T0, UNTIL - timedelta(minutes=number))
+        bench.want("tokens_avg" if number < 3 else "execution_count", name=name, of=of)
+    assert bench.round() == []
+    assert bench.round() == names[3:]
+
+
+def test_a_custom_metric_is_asked_apart(bench: Bench) -> None:
+    """Its query is a tenant's own: where that fails, the metrics of the same prompt are measured all the same."""
+    custom = {"name": "chatter", "unit": "Ratio", "numerator": "sum by ($by) (increase(chat_long[$window]))"}
+    custom["denominator"] = "sum by ($by) (increase(chat_total[$window]))"
+    rule = {"name": "own", "condition": "chatter > baseline * 2 and execution_count > baseline * 2"}
+    policy = a_policy(customMetrics=[custom], rules=[rule])
+    named = next(each for each in policy.rules if each.name == "own").metrics
+    freeze = Freeze(OF, tuple((metric, LADDER) for metric in named.values()))
+    bench.freezing.want(NAME, freeze, policy)
+    bench.prometheus.refused = "chat_total"
+    assert bench.round() == [NAME]
+    assert [found[0] for found in bench.found()] == ["execution_count"]
+    bench.prometheus.refused = ""
+    bench.round()
+    assert min(found[:4] for found in bench.found()) == ("chatter", "1", 100, "1h")
+
+
 def test_another_activation_forgets_the_question(bench: Bench) -> None:
     """What was found for the activation before is no answer to the new one."""
     bench.want()

@@ -17,6 +17,7 @@ from prompt_operator.api.common import Measurement, rfc3339
 from prompt_operator.core.baseline import LADDER, measurement
 from prompt_operator.core.rules import promql
 from prompt_operator.core.rules.measure import Identity, needs_of
+from prompt_operator.core.rules.metrics import CustomSeries, quantities
 from prompt_operator.ports import DEFAULT_SOURCE, GiveUp, Retry
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from prompt_operator.core.baseline import Freeze, Reference
     from prompt_operator.core.policy import Effective
     from prompt_operator.core.rules.measure import Need
-    from prompt_operator.core.rules.metrics import Metric
+    from prompt_operator.core.rules.metrics import Metric, Series
     from prompt_operator.core.rules.profile import Profile
     from prompt_operator.core.rules.promql import Answer
     from prompt_operator.engine.store import Name
@@ -52,6 +53,8 @@ class _Group(NamedTuple):
     profile: str
     window: timedelta
     at: datetime
+    custom: frozenset[Series]
+    """A policy's own queries are asked apart: one that cannot be answered must not keep the others from it."""
 
 
 @dataclass(slots=True)
@@ -72,9 +75,14 @@ class _Case:
         asked = (of, *_measured_by(policy))
         return asked == (self.of, self.source, self.profile, self.min_samples)
 
-    def over(self, window: timedelta) -> tuple[Metric, ...]:
-        """Return the metrics to be measured over this window next."""
-        return tuple(metric for metric, windows in self.pending.values() if windows[0] == window)
+    def groups(self) -> dict[_Group, tuple[Metric, ...]]:
+        """Return what is to be measured next, by what can be asked in common."""
+        found: dict[_Group, tuple[Metric, ...]] = {}
+        for metric, windows in self.pending.values():
+            custom = frozenset(series for series in quantities(metric) if isinstance(series, CustomSeries))
+            group = _Group(self.source, self.profile, windows[0], self.of.until, custom)
+            found[group] = (*found.get(group, ()), metric)
+        return found
 
     def take_in(self, metric: Metric, answer: Measurement | str) -> None:
         """Keep what was measured; after a window that was too short go on to the next."""
@@ -161,34 +169,40 @@ class Freezing:
     async def round(self) -> None:
         """Ask once for everything that is pending; what was too little over a window is asked over the next at once."""
         failures = 0
-        failed: set[tuple[Name, timedelta]] = set()
+        failed: set[tuple[Name, _Group]] = set()
         for _ in LADDER:
             for group, asked in list(self._groups(failed)):
                 try:
                     answers = await self._ask(group, asked)
                 except (Retry, GiveUp) as error:
                     _log.warning("the baselines of %d prompts are not measured yet: %s", len(asked), error)
-                    failed.update((each.name, group.window) for each in asked)
+                    failed.update((each.name, group) for each in asked)
+                    self._ask_last(asked)
                     failures += 1
                     if failures == _FAILURES:
                         return
                 else:
                     self._take_in(group, asked, answers)
 
-    def _groups(self, failed: Container[tuple[Name, timedelta]]) -> Iterator[tuple[_Group, Sequence[_Asked]]]:
+    def _groups(self, failed: Container[tuple[Name, _Group]]) -> Iterator[tuple[_Group, Sequence[_Asked]]]:
         """Yield what one query can ask in common, without what failed in this round."""
         groups: dict[_Group, list[_Asked]] = {}
         for name, case in self._cases.items():
             if not self._is_due(case):
                 continue
-            for window in {windows[0] for _, windows in case.pending.values()}:
-                if (name, window) not in failed:
-                    group = _Group(case.source, case.profile, window, case.of.until)
-                    groups.setdefault(group, []).append(_Asked(name, case, case.over(window)))
+            for group, metrics in case.groups().items():
+                if (name, group) not in failed:
+                    groups.setdefault(group, []).append(_Asked(name, case, metrics))
         for group, asked in groups.items():
             most = min(_AT_MOST, max(1, _PROMPT_HOURS // group.window))
             for start in range(0, len(asked), most):
                 yield group, asked[start : start + most]
+
+    def _ask_last(self, asked: Iterable[_Asked]) -> None:
+        """Let the next round begin with others: a few that always fail must not end every round."""
+        for name, case, _ in asked:
+            if self._cases.get(name) is case:
+                self._cases[name] = self._cases.pop(name)
 
     def _is_due(self, case: _Case) -> bool:
         metrics = self._sources.get(case.source)

@@ -69,11 +69,15 @@ def queries(
     """
     needs = set(needs)
     sources = {need: source for need in needs if (source := _source(profile, need)) is not None}
-    custom = sorted((need.quantity, need.window) for need in needs if isinstance(need.quantity, CustomSeries))
     return (
         *(_query(profile, need, sources[need], namespaces, prompts) for need in sorted(sources)),
-        *(_custom_query(profile, series, window) for series, window in custom),
+        *_custom_queries(profile, needs),
     )
+
+
+def _custom_queries(profile: Profile, needs: Iterable[Need]) -> Iterator[Query]:
+    custom = sorted((need.quantity, need.window) for need in needs if isinstance(need.quantity, CustomSeries))
+    return (_custom_query(profile, series, window) for series, window in custom)
 
 
 def _custom_query(profile: Profile, series: CustomSeries, window: timedelta) -> Query:
@@ -85,13 +89,15 @@ def queries_of(profile: Profile, needs: Iterable[Need], versions: Collection[Ide
     """Return one query per need about these versions of prompts alone, in a fixed order.
 
     Few versions are cheap to read, so raw samples are, over any window. An answer may hold other pairs of a prompt and
-    a version than those asked for.
+    a version than those asked for. The queries of custom metrics come last; each is about its whole namespace.
     """
+    needs = set(needs)
     names = [sorted(set(each)) for each in zip(*versions, strict=True)]
-    sources = {need: source for need in set(needs) if (source := _source(profile, need)) is not None}
-    return tuple(
-        Query(_raw(profile, sources[need], need, names), need, profile.identity, sources[need].scale)
-        for need in sorted(sources)
+    sources = {need: source for need in needs if (source := _source(profile, need)) is not None}
+    raw = ((need, sources[need], _raw(profile, sources[need], need, names)) for need in sorted(sources))
+    return (
+        *(Query(text, need, profile.identity, source.scale) for need, source, text in raw),
+        *_custom_queries(profile, needs),
     )
 
 
