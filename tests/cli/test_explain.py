@@ -57,6 +57,19 @@ def test_a_prompt_that_is_fine() -> None:
         """)
 
 
+def test_what_counts_as_normal() -> None:
+    """What was measured and on what, and what the version declares where nothing was."""
+    measured = {
+        "metric": "latency_p95", "value": "1.5", "samples": 900, "window": "1h", "version": "0.9.0", "at": at(0),
+    }  # fmt: skip
+    declared = version("1.0.0", expectations={"latencyP95": "800ms", "tokensAverage": 500, "quality": "8"})
+    assert text("""
+        What counts as normal
+          latency_p95 1.5s: measured on 0.9.0 in 1h until 2026-11-21T08:00:00Z, 900 samples
+          tokens_avg 500: declared by 1.0.0
+        """) in told(prompt(status={"baseline": [measured]}), declared)
+
+
 def test_after_an_automatic_rollback() -> None:
     """What happened, the evidence, what the author foresaw, the outcome, and the command that lifts the hold."""
     watched = {"message": "1.0.0 is watched until 2026-11-21T08:20:00Z"}

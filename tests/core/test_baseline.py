@@ -212,7 +212,7 @@ def test_a_count_needs_the_whole_window(hours: float, known: bool) -> None:  # n
 def used(status: PromptStatus, missing: dict[str, str] | None = None, **expectations: Any) -> Found:
     """Return what a rule over the p95 compares with."""
     version = a_version(status.active_version or "", expectations=expectations)
-    return baselines_of(status, version, missing or {}).of(P95, FIVE, floor=None, min_samples=20)
+    return baselines_of(status, version.expectations, missing or {}).of(P95, FIVE, floor=None, min_samples=20)
 
 
 def test_frozen_then_declared() -> None:
@@ -247,7 +247,7 @@ def test_what_measures_something_else_is_no_baseline(field: str) -> None:
     """Four expectations have no metric that means the same."""
     status = status_of((V1, 0, ""))
     version = a_version(V1, expectations={field: "1", "latencyP50": "80ms", "tokensAverage": 120})
-    assert {name: each.value for name, each in baselines_of(status, version, {}).declared.items()} == {
+    assert {name: each.value for name, each in baselines_of(status, version.expectations, {}).declared.items()} == {
         "latency_p50": 0.08,
         "tokens_avg": 120.0,
     }
@@ -351,7 +351,7 @@ def test_a_lost_status_loses_the_baseline_and_says_so(world: World) -> None:
     world.settle()
     assert baseline(world) == []
     status = world.prompt().status
-    found = baselines_of(status, None, {}).of(P95, FIVE, floor=None, min_samples=20)
+    found = baselines_of(status, (), {}).of(P95, FIVE, floor=None, min_samples=20)
     assert found == NoBaseline("no version is known to have been served before 2.0.0, and it declares none")
 
 

@@ -143,7 +143,7 @@ _MS = "(self.{0}.endsWith('ms') ? int(self.{0}.replace('ms', '')) : int(self.{0}
 
 
 class Expectations(ApiModel):
-    """What the author expects; the baseline until one was measured."""
+    """What the author expects. Latencies and tokensAverage are the baseline until one was measured."""
 
     model_config = validated(
         cel(
@@ -241,7 +241,8 @@ class PromptVersionSpec(ApiModel):
     )
     exploration: Exploration | None = Field(default=None, description="How the author came to this version.")
     expectations: Expectations | None = Field(
-        default=None, description="Declared quality and speed: the baseline until one was measured."
+        default=None,
+        description="Declared quality and speed. Latencies and tokensAverage: the baseline until one was measured.",
     )
     rollback: VersionRollback | None = Field(default=None, description="What a rollback from this version does.")
     content_hash: ContentHash | None = Field(

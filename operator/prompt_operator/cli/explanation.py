@@ -12,9 +12,12 @@ from prompt_operator.api.common import rfc3339
 from prompt_operator.cli import advice
 from prompt_operator.cli.reading import when
 from prompt_operator.cli.suspend import REASON_ANNOTATION
+from prompt_operator.core.baseline import baselines_of
 from prompt_operator.core.conditions import find
 from prompt_operator.core.duration import spoken
 from prompt_operator.core.reasons import ConditionType
+from prompt_operator.core.rules.metrics import METRICS
+from prompt_operator.core.rules.values import format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,6 +60,7 @@ def sections(case: Case) -> tuple[Section, ...]:
         Section(name, tuple(_active(case))),
         Section("What is wrong", tuple(_wrong(case)) or ("Nothing.",)),
         Section("Rules that are not Normal", tuple(_rule(rule, case.now) for rule in case.prompt.status.rules)),
+        Section("What counts as normal", tuple(_normal(case))),
         Section("Last decision", tuple(_decision(case))),
         Section("Rollbacks that were refused", tuple(_refusals(case))),
         Section("Held versions", tuple(_held(case))),
@@ -144,6 +148,17 @@ _FINE: Mapping[ConditionType, tuple[str, ...]] = {
 def _rule(rule: RuleStatus, now: datetime) -> str:
     message = f": {rule.message}" if rule.message else "."
     return f"{rule.name} is {rule.state} for {spoken(now - rule.since)}{message}"
+
+
+def _normal(case: Case) -> Iterator[str]:
+    """Tell what `baseline` stands for: what was measured, and what is declared where nothing was."""
+    active = case.versions.get(case.prompt.status.active_version or "")
+    expected = active.spec.expectations if active is not None else None
+    fields = expected.model_dump(by_alias=True, exclude_none=True, mode="json") if expected is not None else {}
+    baselines = baselines_of(case.prompt.status, ((name, str(value)) for name, value in fields.items()), {})
+    for name, known in sorted({**baselines.declared, **baselines.frozen}.items()):
+        metric = METRICS.get(name)
+        yield f"{name} {format_value(metric, known.value) if metric else known.value}: {known.source}"
 
 
 # --- what was decided

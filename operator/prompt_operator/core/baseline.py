@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from prompt_operator.core.rules.measure import Measured, Need
     from prompt_operator.core.rules.metrics import Metric
     from prompt_operator.core.rules.model import Rule
-    from prompt_operator.core.versions import VersionRecord
 
 LADDER = (timedelta(hours=1), timedelta(hours=24))
 """Windows that are tried, the shorter one first: an hour is near to the activation, a day reaches quiet prompts."""
@@ -68,16 +67,18 @@ class Freeze:
 # --- choosing
 
 
-def baselines_of(status: PromptStatus, version: VersionRecord | None, missing: Mapping[str, str]) -> Baselines:
+def baselines_of(
+    status: PromptStatus, expectations: Iterable[tuple[str, str]], missing: Mapping[str, str]
+) -> Baselines:
     """Return all that the active version may be compared with.
 
     Args:
         status: of the Prompt.
-        version: the active version.
+        expectations: of the active version, by field.
         missing: metric -> why it could not be measured.
     """
     frozen = {each.metric: _frozen(each) for each in kept(status)}
-    return Baselines(frozen, _declared(version), missing, otherwise=_why_none(status))
+    return Baselines(frozen, _declared(status.active_version or "", expectations), missing, otherwise=_why_none(status))
 
 
 def _frozen(measurement: Measurement) -> BaselineValue:
@@ -91,12 +92,10 @@ def _frozen(measurement: Measurement) -> BaselineValue:
     )
 
 
-def _declared(version: VersionRecord | None) -> dict[str, BaselineValue]:
-    if version is None:
-        return {}
+def _declared(version: str, expectations: Iterable[tuple[str, str]]) -> dict[str, BaselineValue]:
     return {
-        _DECLARED[field]: BaselineValue(_value(field, text), Origin.DECLARED, version.version)
-        for field, text in version.expectations
+        _DECLARED[field]: BaselineValue(_value(field, text), Origin.DECLARED, version)
+        for field, text in expectations
         if field in _DECLARED
     }
 

@@ -234,7 +234,7 @@ class Engine:
             self.rules.forget(name)
             return
         version = facts.versions.get(status.active_version)
-        baselines = baselines_of(status, version, self.freezing.missing(name))
+        baselines = baselines_of(status, version.expectations if version else (), self.freezing.missing(name))
         self.rules.watch(
             *(name, status.active_version, status.activated_at, facts.policy, baselines, status.rules),
             explained={record.rule for record in facts.records if record.executed and not record.outcome},
