@@ -51,7 +51,7 @@ class Prometheus:
         if self.down or (self.refused and self.refused in promql):
             raise Unavailable("Prometheus does not answer")
         count = next(count for window, count in self.requests.items() if window in promql)
-        count *= 15 if "tokens" in promql else 1
+        count *= 900 if "sumsq" in promql else 15 if "tokens" in promql else 1
         labels = {"prompt_namespace": NAMESPACE, "version": V1}
         return [Sample(labels | {"prompt": prompt}, count) for prompt in self.prompts]
 
