@@ -24,6 +24,7 @@ T0 = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 NOW = T0 + timedelta(minutes=10)
 NAMESPACE, NAME, USER = "shop", "greeting", "ada"
 HASHES = {"1.0.0": f"sha256:{'a' * 64}", "2.0.0": f"sha256:{'b' * 64}"}
+QUERY = 'increase(errors{prompt="greeting"}[5m]) / increase(requests{prompt="greeting"}[5m])'
 RECORD = "greeting-20261121t080500z-0a1b2c3d"
 
 
@@ -111,7 +112,12 @@ def rolled_back(**rest: Any) -> Manifest:
         "decision": {
             "id": RECORD, "kind": "Rollback", "decision": "Executed", "from": "2.0.0", "to": "1.0.0",
             "rule": "critical-error-rate", "reason": reason, "at": at(5),
-            "evidence": [{"metric": "error_rate", "value": "0.6", "threshold": "0.05", "samples": 200, "at": at(4)}],
+            "evidence": [
+                {
+                    "metric": "error_rate", "value": "0.6", "threshold": "0.05", "samples": 200,
+                    "query": QUERY, "at": at(4),
+                }
+            ],
         },
         "held": [{"version": "2.0.0", "reason": reason, "since": at(5), "record": RECORD}],
         "history": [

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.cli.cluster import (
     FINE,
+    QUERY,
     RECORD,
     FakeCluster,
     at,
@@ -86,6 +87,7 @@ def test_after_an_automatic_rollback() -> None:
           2026-11-21T08:05:00Z: 2.0.0 -> 1.0.0, an automatic rollback by rule critical-error-rate.
           Because critical-error-rate: {MEASURED}
           Measured at 2026-11-21T08:04:00Z; the numbers are in PromptRollback {RECORD}.
+            {QUERY}
           Outcome: not judged yet: 1.0.0 is watched until 2026-11-21T08:20:00Z.
           The author of 2.0.0 foresaw, choosing B: may forget the form of the answer
 
@@ -102,7 +104,13 @@ def test_after_an_automatic_rollback() -> None:
 def test_a_critical_rule_that_a_guard_keeps_from_rolling_back() -> None:
     """The rule with its message, the guard's refusal from its record, and the ways out with the record to sign."""
     message = "critical-error-rate fires, not rolled back: 3 automatic rollbacks within 24 hours, the limit is 3"
-    rules = [{"name": "critical-error-rate", "state": "Firing", "since": at(8), "message": MEASURED}]
+    rules = [
+        {"name": "avg", "state": "Unknown", "since": at(0), "message": "avg_user_feedback unknown: no data (in 24h)"},
+        {
+            "name": "critical-error-rate", "state": "Firing", "since": at(8), "message": MEASURED,
+            "measuredAt": at(8), "query": QUERY,
+        },
+    ]  # fmt: skip
     unhealthy = condition("Healthy", "False", "ManualInterventionRequired", message)
     refusal = record(
         "refused", minutes=9, decision="Refused", guard="DailyLimitReached", toVersion="",
@@ -121,6 +129,9 @@ def test_a_critical_rule_that_a_guard_keeps_from_rolling_back() -> None:
 
         Rules that are not Normal
           critical-error-rate is Firing for 2m: {MEASURED}
+            measured at 2026-11-21T08:08:00Z, by
+            {QUERY}
+          avg is Unknown for 10m: avg_user_feedback unknown: no data (in 24h)
 
         Rollbacks that were refused
           2026-11-21T08:09:00Z: rule critical-error-rate from 2.0.0: DailyLimitReached: 3 automatic rollbacks within 24 hours, the limit is 3

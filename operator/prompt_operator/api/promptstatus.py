@@ -14,6 +14,7 @@ from prompt_operator.api.common import (
     Evidence,
     Generation,
     Identifier,
+    LongText,
     Measurement,
     ObjectName,
     SemVer,
@@ -103,6 +104,13 @@ class RuleStatus(ApiModel):
         default=None, description="When the rule fired, if it is Recovering, or Unknown and has not been resolved."
     )
     message: Text | None = Field(default=None, description="What was seen, or what is wrong with the rule.")
+    measured_at: Timestamp | None = Field(
+        default=None, description="When that was measured; absent while the rule is Unknown."
+    )
+    query: LongText | None = Field(
+        default=None,
+        description="The PromQL queries that give the values, one a line, to run them again; absent while Unknown.",
+    )
 
 
 class RollbackEntry(ApiModel):

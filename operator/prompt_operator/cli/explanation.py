@@ -20,9 +20,10 @@ from prompt_operator.core.rules.metrics import METRICS
 from prompt_operator.core.rules.values import format_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from prompt_operator.api.common import Evidence
     from prompt_operator.api.prompt import Prompt
     from prompt_operator.api.promptrollback import PromptRollback
     from prompt_operator.api.promptstatus import Decision, RuleStatus
@@ -59,7 +60,7 @@ def sections(case: Case) -> tuple[Section, ...]:
     told = (
         Section(name, tuple(_active(case))),
         Section("What is wrong", tuple(_wrong(case)) or ("Nothing.",)),
-        Section("Rules that are not Normal", tuple(_rule(rule, case.now) for rule in case.prompt.status.rules)),
+        Section("Rules that are not Normal", tuple(_rules(case))),
         Section("What counts as normal", tuple(_normal(case))),
         Section("Last decision", tuple(_decision(case))),
         Section("Rollbacks that were refused", tuple(_refusals(case))),
@@ -145,9 +146,18 @@ _FINE: Mapping[ConditionType, tuple[str, ...]] = {
 """Condition -> the statuses that nobody has to care about."""
 
 
-def _rule(rule: RuleStatus, now: datetime) -> str:
+def _rules(case: Case) -> Iterator[str]:
+    """Yield the rules that are not Normal, those first that say something: most that are Unknown have no traffic."""
+    for rule in sorted(case.prompt.status.rules, key=lambda rule: (rule.state == "Unknown", rule.name)):
+        yield from _rule(rule, case.now)
+
+
+def _rule(rule: RuleStatus, now: datetime) -> Iterator[str]:
     message = f": {rule.message}" if rule.message else "."
-    return f"{rule.name} is {rule.state} for {spoken(now - rule.since)}{message}"
+    yield f"{rule.name} is {rule.state} for {spoken(now - rule.since)}{message}"
+    if rule.measured_at is not None:
+        yield f"  measured at {rfc3339(rule.measured_at)}{', by' if rule.query else ''}"
+    yield from (f"  {query}" for query in (rule.query or "").splitlines())
 
 
 def _normal(case: Case) -> Iterator[str]:
@@ -173,8 +183,15 @@ def _decision(case: Case) -> Iterator[str]:
         yield f"Because {decision.reason}"
     if decision.evidence:
         yield f"Measured at {rfc3339(decision.evidence[0].at)}; the numbers are in PromptRollback {decision.id}."
+        yield from _queries(decision.evidence)
     yield from _outcome(case, decision)
     yield from _foreseen(case, rejected(case.prompt))
+
+
+def _queries(evidence: Iterable[Evidence]) -> Iterator[str]:
+    """Yield what to ask Prometheus to see the values again."""
+    for query in dict.fromkeys(each.query for each in evidence if each.query):
+        yield f"  {query}"
 
 
 def _by(decision: Decision) -> str:
@@ -210,6 +227,7 @@ def _refusals(case: Case) -> Iterator[str]:
         spec = record.spec
         who = f"rule {spec.rule}" if spec.trigger == "Automatic" else f"a request of {spec.requested_by}"
         yield f"{rfc3339(when(record))}: {who} from {spec.from_version}: {spec.guard}: {spec.reason}"
+        yield from _queries(spec.evidence)
     if len(refused) > _REFUSALS:
         yield f"… and {len(refused) - _REFUSALS} earlier ones: kubectl get promptrollbacks {case.flags}"
 

@@ -6,23 +6,59 @@ from typing import TYPE_CHECKING
 
 from prompt_operator.api.common import Evidence
 from prompt_operator.core.rules.baseline import BaselineValue
+from prompt_operator.core.rules.measure import Identity
+from prompt_operator.core.rules.resolved import resolved
 from prompt_operator.core.rules.units import format_window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
-    from prompt_operator.core.facts import RuleReading
+    from prompt_operator.core.facts import Facts, RuleReading
     from prompt_operator.core.rules.judgement import Finding
 
 LIMIT = 16
+_LONGEST_QUERY = 4096
 
 
-def evidence_of(reading: RuleReading) -> tuple[Evidence, ...]:
+NOTE_BYTES = 1024
+"""What the API server takes of an Event's note."""
+
+
+def evidence_of(facts: Facts, reading: RuleReading) -> tuple[Evidence, ...]:
     """Return the findings of a rule at the confidence of rollbacks, one per metric it reads."""
-    return tuple(_evidence(reading.rule.name, finding, reading.at) for finding in reading.rollback.findings[:LIMIT])
+    return tuple(
+        _evidence(reading.rule.name, finding, _query(facts, finding), reading.at)
+        for finding in reading.rollback.findings[:LIMIT]
+    )
 
 
-def _evidence(rule: str, finding: Finding, at: datetime) -> Evidence:
+def queries_of(facts: Facts, reading: RuleReading) -> tuple[str, ...]:
+    """Return the queries behind the values of a rule, each once, for the active version alone."""
+    found = (_query(facts, finding) for finding in reading.alert.findings)
+    return tuple(dict.fromkeys(query for query in found if query))
+
+
+def _query(facts: Facts, finding: Finding) -> str | None:
+    prompt = facts.prompt.metadata
+    if facts.profile is None or facts.readings is None:
+        return None
+    version = Identity(prompt.namespace, prompt.name, facts.readings.version)
+    query = resolved(facts.profile, finding.metric, finding.window, version)
+    return query if 0 < len(query) <= _LONGEST_QUERY else None  # half a query would be none
+
+
+def with_queries(note: str, queries: Iterable[str]) -> str:
+    """Return an Event's note with the queries behind it, as far as there is room for them."""
+    for query in queries:
+        longer = f"{note}; query: {query}"
+        if len(longer.encode()) > NOTE_BYTES:
+            break
+        note = longer
+    return note
+
+
+def _evidence(rule: str, finding: Finding, query: str | None, at: datetime) -> Evidence:
     baseline = finding.baseline if isinstance(finding.baseline, BaselineValue) else None
     return Evidence(
         metric=finding.metric.name,
@@ -35,6 +71,7 @@ def _evidence(rule: str, finding: Finding, at: datetime) -> Evidence:
         samples=None if finding.samples is None else round(finding.samples),
         window=format_window(finding.window),
         rule=rule,
+        query=query,
         at=at,
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prompt_operator.core.projection import ObservedConfigMap
     from prompt_operator.core.rules.judgement import Judgement
     from prompt_operator.core.rules.model import Rule
+    from prompt_operator.core.rules.profile import Profile
     from prompt_operator.core.rules.streak import Streak
     from prompt_operator.core.versions import VersionRecord
 
@@ -102,6 +103,8 @@ class Facts:
     """The metric profile that the policy in force names and that the operator does not have; empty otherwise."""
     source_missing: str = ""
     """The name in `metrics.source` when the operator has no source of that name; empty otherwise."""
+    profile: Profile | None = None
+    """Under which names the metrics of this prompt are exported; None where nobody knows its profile."""
     measured: bool = True
     """There is a Prometheus: what was not judged yet, as after a restart, will be."""
     elsewhere: Elsewhere = field(default_factory=Elsewhere)

@@ -16,7 +16,7 @@ from prompt_operator.core.rules.streak import FLAPS, FLAPS_WITHIN, State
 from prompt_operator.core.unrecorded import gap_of, gap_told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime, timedelta
 
     from prompt_operator.api.promptstatus import PromptStatus
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 REVIEWED_ANNOTATION = "promptops.dev/reviewedAt"
 _NOT_FOUND = frozenset({Reason.METRICS_SOURCE_NOT_FOUND, Reason.METRICS_PROFILE_NOT_FOUND})
 """Said for as long as it is so, and of no version: never carried over."""
+_LONGEST_QUERY = 4096
 _ALARMING = frozenset({State.FIRING, State.RECOVERING})
 _FIRES_BENEATH = frozenset({State.RECOVERING, State.UNKNOWN})
 
@@ -39,11 +40,17 @@ def visible_state(reading: RuleReading, unknown_after: timedelta, now: datetime)
 
 
 def rule_statuses(
-    before: tuple[RuleStatus, ...], readings: Readings, unknown_after: timedelta, now: datetime
+    before: tuple[RuleStatus, ...],
+    readings: Readings,
+    unknown_after: timedelta,
+    now: datetime,
+    queries: Callable[[RuleReading], Iterable[str]] = lambda _: (),
 ) -> tuple[RuleStatus, ...]:
     """Return the rules that are not Normal; time and message of a state stay as they were when it began.
 
     Only the message of Unknown follows a recording that began or ended, since people do something about that.
+    `queries` gives the queries behind the values of a rule: for one that fires or may soon, as most prompts of a large
+    cluster have no traffic and many rules that are Unknown.
     """
     known = {rule.name: rule for rule in before}
     after = []
@@ -53,12 +60,22 @@ def rule_statuses(
             continue
         old = known.get(reading.rule.name)
         if old is None or State(old.state) is not state:
-            after.append(_rule_status(reading, state, now))
+            after.append(_with_queries(_rule_status(reading, state, now), reading, queries))
         elif state is State.UNKNOWN and gap_told(old.message) is not gap_of(reading):
             after.append(_rule_status(reading, state, now).model_copy(update={"since": old.since}))
         else:
             after.append(old)
     return tuple(sorted(after, key=lambda rule: rule.name))
+
+
+def _with_queries(
+    status: RuleStatus, reading: RuleReading, queries: Callable[[RuleReading], Iterable[str]]
+) -> RuleStatus:
+    if State(status.state) is State.UNKNOWN:
+        return status
+    text = "\n".join(queries(reading))
+    query = text if 0 < len(text) <= _LONGEST_QUERY else None
+    return status.model_copy(update={"measured_at": reading.at.replace(microsecond=0), "query": query})
 
 
 def _rule_status(reading: RuleReading, state: State, now: datetime) -> RuleStatus:

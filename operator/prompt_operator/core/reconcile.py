@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from prompt_operator.core import health, records, situation
 from prompt_operator.core.activation import activated, held_of, override_of, rollbacks_of, rolled_back
 from prompt_operator.core.baseline import frozen, own
 from prompt_operator.core.conditions import Wanted, transition
+from prompt_operator.core.evidence import queries_of, with_queries
 from prompt_operator.core.mode import Mode
 from prompt_operator.core.plan import ApplyConfigMap, DeleteRecord, Effect, Plan, Tell, WriteStatus
 from prompt_operator.core.project import Projection, project, unfit
@@ -36,7 +38,7 @@ from prompt_operator.core.unimplemented import PROMPT, not_implemented
 from prompt_operator.core.unrecorded import not_recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from prompt_operator.core.facts import Facts
@@ -167,7 +169,7 @@ def _status(outcome: _Outcome, now: datetime) -> PromptStatus:
         before.active_version,
         before.activated_at,
     ):
-        rules = health.rule_statuses(rules, readings, facts.policy.unknown_after, now)
+        rules = health.rule_statuses(rules, readings, facts.policy.unknown_after, now, partial(queries_of, facts))
     status = before.model_copy(
         update={
             "observed_generation": generation,
@@ -268,10 +270,15 @@ def _record(facts: Facts, decision: Decision | None) -> Iterator[Effect]:
     if record is not None and decision is not None:
         # Until the record exists it is told again: people hear of it after a crash too, and the recorder knows repeats.
         if decision.rule is not None:
-            yield Tell("Warning", Reason.RULE_FIRING, "EvaluateRules", decision.reason or decision.rule)
+            told = with_queries(decision.reason or decision.rule, _queries(decision))
+            yield Tell("Warning", Reason.RULE_FIRING, "EvaluateRules", told)
         note = f"{decision.from_version} -> {decision.to_version}: {decision.reason}"
         yield Tell("Warning", Reason.ROLLED_BACK, "Rollback", note)
         yield record
+
+
+def _queries(decision: Decision) -> Iterable[str]:
+    return dict.fromkeys(evidence.query for evidence in decision.evidence if evidence.query)
 
 
 def _told(outcome: _Outcome, after: PromptStatus) -> Iterator[Effect]:
@@ -287,10 +294,11 @@ def _told(outcome: _Outcome, after: PromptStatus) -> Iterator[Effect]:
                 "Warning", Reason.HEALED, "Project", f"somebody changed ConfigMap {name}: its content was put back"
             )
     yield from _ready_told(before, after)
-    yield from records.passing_told(outcome.turn.refused, before, after)
+    yield from records.passing_told(outcome.facts, outcome.turn.refused, after)
     for change, rule in health.rule_transitions(before, after):
         if change == "Firing":
-            yield Tell("Warning", Reason.RULE_FIRING, "EvaluateRules", f"{rule.name}: {rule.message or ''}")
+            told = with_queries(f"{rule.name}: {rule.message or ''}", (rule.query or "").splitlines())
+            yield Tell("Warning", Reason.RULE_FIRING, "EvaluateRules", told)
         else:
             yield Tell("Normal", Reason.RULE_RESOLVED, "EvaluateRules", f"{rule.name} no longer fires")
 

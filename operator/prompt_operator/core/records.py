@@ -10,7 +10,7 @@ from prompt_client import wire
 from prompt_operator.api.common import API_VERSION, rfc3339
 from prompt_operator.api.promptrollback import PromptRollbackStatus
 from prompt_operator.core.conditions import Wanted, find, summary, transition
-from prompt_operator.core.evidence import evidence_of
+from prompt_operator.core.evidence import evidence_of, queries_of, with_queries
 from prompt_operator.core.plan import CreateRecord, Effect, ObserveRecord, Tell, WriteRecordStatus
 from prompt_operator.core.reasons import ConditionType, Objection, Reason
 from prompt_operator.core.rollback import Refused, RefusedRequest, decision_id, shortened
@@ -83,16 +83,16 @@ def records_of_refusals(facts: Facts, refused: Iterable[Refused], now: datetime)
         name = _episode(facts, each, now)
         if name not in names:
             yield CreateRecord(_manifest(facts, name, _refusal(facts, each, now)))
-            yield _told(each)
+            yield _told(facts, each)
 
 
-def passing_told(refused: Iterable[Refused], before: PromptStatus, after: PromptStatus) -> Iterator[Effect]:
+def passing_told(facts: Facts, refused: Iterable[Refused], after: PromptStatus) -> Iterator[Effect]:
     """Yield an Event when an objection that has no record becomes the one that Healthy shows."""
-    old, new = (find(status.conditions, ConditionType.HEALTHY) for status in (before, after))
+    old, new = (find(status.conditions, ConditionType.HEALTHY) for status in (facts.prompt.status, after))
     if new is None or (old is not None and old.reason == new.reason):
         return
     shown = (each for each in refused if each.refusal.objection in PASSING and each.refusal.objection == new.reason)
-    yield from map(_told, islice(shown, 1))
+    yield from (_told(facts, each) for each in islice(shown, 1))
 
 
 def record_of_refused_request(facts: Facts, refused: RefusedRequest, now: datetime) -> tuple[Effect, ...]:
@@ -195,7 +195,7 @@ def _refusal(facts: Facts, refused: Refused, now: datetime) -> dict[str, Any]:
         "contentHash": facts.prompt.status.active_hash,
         "guard": refused.refusal.objection,
         "rule": refused.reading.rule.name,
-        "evidence": _plain(evidence_of(refused.reading)),
+        "evidence": _plain(evidence_of(facts, refused.reading)),
     }
 
 
@@ -210,11 +210,11 @@ def _episode(facts: Facts, refused: Refused, now: datetime) -> str:
     return decision_id(prompt.name, since, prompt.uid, refused.reading.rule.name, refused.refusal.objection)
 
 
-def _told(refused: Refused) -> Tell:
+def _told(facts: Facts, refused: Refused) -> Tell:
     dry_run = refused.refusal.objection is Objection.DRY_RUN
     reason = Reason.ROLLBACK_DRY_RUN if dry_run else Reason.ROLLBACK_REFUSED
     note = f"{refused.reading.rule.name}: {refused.refusal.objection}: {refused.refusal.message}"
-    return Tell("Warning", reason, "Rollback", note)
+    return Tell("Warning", reason, "Rollback", with_queries(note, queries_of(facts, refused.reading)))
 
 
 def _reading(facts: Facts, rule: str) -> RuleReading | None:

@@ -144,7 +144,7 @@ def _rollback_by_rule(facts: Facts, stand: Standing, reading: RuleReading, choic
         rule=reading.rule.name,
         reason=shortened(f"{reading.rule.name}: {reading.rollback.message}"),
         at=now,
-        evidence=evidence_of(reading),
+        evidence=evidence_of(facts, reading),
     )
 
 

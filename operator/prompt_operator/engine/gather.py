@@ -15,9 +15,10 @@ from prompt_operator.engine.store import Name
 from prompt_operator.ports import CONFIG_MAP, DEFAULT_SOURCE, PROMPT_VERSION, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from prompt_operator.core.facts import Readings
+    from prompt_operator.core.rules.profile import Profile
     from prompt_operator.engine.store import PromptRecord, Store
     from prompt_operator.ports import Cluster
 
@@ -29,8 +30,8 @@ class Surroundings:
     operator_mode: str
     """Active, Fallback or Frozen."""
     fresh_for: timedelta
-    profiles: Collection[str]
-    """Names of the metric profiles."""
+    profiles: Mapping[str, Profile]
+    """Metric profiles by name."""
     lags: Mapping[str, timedelta] = field(default_factory=dict)
     """How far behind the present the data of each metric source may be; there are no other sources."""
 
@@ -62,6 +63,7 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
         profile_missing=policy.profile if policy.profile not in around.profiles else "",
         source_missing=policy.source if policy.source and source not in around.lags else "",
         measured=source in around.lags,
+        profile=around.profiles.get(policy.profile),
     )
     wanted = config_map_name(facts)
     observed = store.config_maps.get(Name(name.namespace, wanted))

@@ -78,16 +78,34 @@ def recorded(
     The second part is one element without any label. Of several recordings, as of the shards of a Prometheus, it tells
     the one that was evaluated least.
     """
-    series, identity, span = _series(source), profile.identity, format_window(window)
-    of_profile = f"profile={quoted(profile.name)}"
-    wanted = [one_of(identity.namespace, namespaces)]
-    wanted += [one_of(identity.prompt, prompts)] if prompts is not None else []
-    counted = selector(series, [of_profile, f"quantity={quoted(quantity)}", *wanted])
-    runs = selector(series, [of_profile, f"quantity={quoted(EVALUATIONS)}"])
+    series, span = _series(source), format_window(window)
+    runs = selector(series, [f"profile={quoted(profile.name)}", f"quantity={quoted(EVALUATIONS)}"])
     return (
-        f"sum by ({_grouping(profile, source)}) (sum_over_time({counted}[{span}]))"
+        f"{counts(profile, source, quantity, window, namespaces, prompts)}"
         f" or min(sum_over_time({runs}[{span}]) and count_over_time({runs}[{_FRESH}]))"
     )
+
+
+def counts(
+    profile: Profile,
+    source: Source,
+    quantity: str,
+    window: timedelta,
+    namespaces: Sequence[str] | None,
+    prompts: Sequence[str] | None = None,
+    versions: Sequence[str] | None = None,
+) -> str:
+    """Return the sum over a window of what was recorded of one quantity, of these names; None: any."""
+    identity = profile.identity
+    matchers = [f"profile={quoted(profile.name)}", f"quantity={quoted(quantity)}"]
+    matchers += [one_of(identity.namespace, namespaces)]
+    matchers += [
+        one_of(label, names)
+        for label, names in ((identity.prompt, prompts), (identity.version, versions))
+        if names is not None  # nothing else is recorded
+    ]
+    counted = selector(_series(source), matchers)
+    return f"sum by ({_grouping(profile, source)}) (sum_over_time({counted}[{format_window(window)}]))"
 
 
 def _grouping(profile: Profile, source: Source) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import promql_parser as ast
 
 from prompt_operator.core.rules.errors import RuleError, did_you_mean
-from prompt_operator.core.rules.selectors import name, quoted, selector
+from prompt_operator.core.rules.selectors import name, one_of, quoted, selector
 from prompt_operator.core.rules.units import format_window
 
 if TYPE_CHECKING:
@@ -51,9 +51,15 @@ class Template:
 
     parts: tuple[Part, ...]
 
-    def promql(self, identity: IdentityLabels, namespace: str, window: timedelta) -> str:
-        """Return the query for one profile's identity labels, confined to a namespace, over a window."""
-        some = ",".join(f'{name(label)}!=""' for label in (identity.prompt, identity.version))
+    def promql(
+        self, identity: IdentityLabels, namespace: str, window: timedelta, *, prompt: str = "", version: str = ""
+    ) -> str:
+        """Return the query for one profile's identity labels, confined to a namespace, over a window.
+
+        `prompt` and `version` confine it further; empty means any.
+        """
+        wanted = ((identity.prompt, prompt), (identity.version, version))
+        some = ",".join(one_of(label, [value] if value else None) for label, value in wanted)
         fillings = {
             Hole.BY: ", ".join(map(name, (identity.namespace, identity.prompt, identity.version))),
             Hole.WINDOW: format_window(window),
