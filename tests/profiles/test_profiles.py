@@ -20,7 +20,7 @@ from prompt_operator.core.rules import promql
 from prompt_operator.core.rules.baseline import Baselines
 from prompt_operator.core.rules.estimate import Estimate, estimate
 from prompt_operator.core.rules.judgement import Verdict
-from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Measured, Need, Unusable
+from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Measured, Need, Unusable, needs
 from prompt_operator.core.rules.metrics import METRICS, Quantity
 from prompt_operator.core.rules.model import compile_rule
 from prompt_operator.core.rules.profile import Profile, parse_profile
@@ -184,6 +184,14 @@ def test_a_failing_version_fires(readings: dict[str, Reading], profile: str) -> 
     strict, lax = (compile_rule("errors", f"error_rate > {share}%", window="1m") for share in (5, 60))
     assert judge(strict, readings[profile], Baselines(), min_samples=20, confidence=0.9999).verdict is Verdict.TRUE
     assert judge(lax, readings[profile], Baselines(), min_samples=20, confidence=0.9999).verdict is Verdict.FALSE
+
+
+@pytest.mark.parametrize("profile", [name for name in SHIPPED if name != "native"])
+def test_a_mean_needs_no_squares_for_a_notice(readings: dict[str, Reading], profile: str) -> None:
+    """Only our own client counts squares: without them a mean still has its value, at the confidence of a notice."""
+    rule = compile_rule("slow", "latency_avg > 1ms", window="1m")
+    told = {**readings[profile], **promql.unmeasured(SHIPPED[profile], needs(rule))}
+    assert judge(rule, told, Baselines(), min_samples=20, confidence=0.95).verdict is Verdict.TRUE
 
 
 def test_native_is_whole() -> None:
