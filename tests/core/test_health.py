@@ -67,6 +67,15 @@ def test_unknown_shows_after_a_while(minutes: float, state: State) -> None:
     assert health.visible_state(reading, UNKNOWN_AFTER, now) is state
 
 
+def test_clock_and_decision_see_the_same_second() -> None:
+    """The clock looks at microseconds and wakes once; a decision, in whole seconds, has to see what woke it."""
+    frozen_at = NOW.replace(microsecond=631876)
+    streak = replace(FIRING.streak, state=State.UNKNOWN, beneath=State.FIRING, frozen_at=frozen_at)
+    reading, now = replace(FIRING, streak=streak), frozen_at + UNKNOWN_AFTER
+    assert health.visible_state(reading, UNKNOWN_AFTER, now) is State.UNKNOWN
+    assert health.visible_state(reading, UNKNOWN_AFTER, now.replace(microsecond=0)) is State.UNKNOWN
+
+
 def test_only_rules_that_are_not_normal_are_in_status() -> None:
     """Sorted by name, with the time they came into that state."""
     low = a_reading("low-success-rate", at=NOW)

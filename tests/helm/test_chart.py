@@ -254,3 +254,24 @@ def pod_refusal(plane: ControlPlane) -> str:
     metadata = {"name": "probe", "namespace": "prompt-operator"}
     pod = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
     return plane.kubectl("create", "--dry-run=server", "--filename=-", input=pod, check=False).stderr
+
+
+def test_credentials_are_mounted_where_sources_name_them(template: Template) -> None:
+    """Secrets and ConfigMaps as files of the pod; the operator gets no right to read Secrets."""
+    values = [{"name": "mimir", "secret": "mimir-credentials"}, {"name": "ca", "configMap": "prometheus-ca"}]
+    token = "/etc/prompt-operator-credentials/mimir/token"
+    sources = [{"name": "mimir", "url": "https://mimir.example.com", "bearerTokenFile": token, "queryLag": "30s"}]
+    documents = template(
+        f"--set-json=credentials={json.dumps(values)}", f"--set-json=settings.sources={json.dumps(sources)}"
+    )
+    (deployment,) = (each for each in documents if each["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["credentials-mimir"]["secret"] == {"secretName": "mimir-credentials"}
+    assert volumes["credentials-ca"]["configMap"] == {"name": "prometheus-ca"}
+    mounts = {mount["mountPath"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts["/etc/prompt-operator-credentials/mimir"]["readOnly"]
+    (settings,) = (each["data"]["settings.yaml"] for each in documents if "settings.yaml" in each.get("data", {}))
+    assert yaml.safe_load(settings)["sources"] == sources
+    roles = [each for each in documents if each["kind"] in {"Role", "ClusterRole"}]
+    assert not [role for role in roles for rule in role.get("rules") or () if "secrets" in rule.get("resources", ())]

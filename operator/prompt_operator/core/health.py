@@ -32,9 +32,13 @@ _FIRES_BENEATH = frozenset({State.RECOVERING, State.UNKNOWN})
 
 
 def visible_state(reading: RuleReading, unknown_after: timedelta, now: datetime) -> State:
-    """Return the state status shows: unknown for less than `unknown_after` still shows what was known before."""
+    """Return the state status shows: unknown for less than `unknown_after` still shows what was known before.
+
+    In whole seconds, as decisions are made: else the clock would see a change that the decision it wakes does not see.
+    """
     streak = reading.streak
-    if streak.state is State.UNKNOWN and now - (streak.frozen_at or streak.since) < unknown_after:
+    frozen_at = (streak.frozen_at or streak.since).replace(microsecond=0)
+    if streak.state is State.UNKNOWN and now.replace(microsecond=0) - frozen_at < unknown_after:
         return streak.beneath
     return streak.state
 
