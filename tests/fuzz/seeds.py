@@ -10,6 +10,7 @@ from prompt_operator.core.rules.units import WINDOWS
 _CONDITIONS = (
     "error_rate[1h] > 3% and execution_count[1h] > 100",
     "(latency_p95 > baseline * 2.0 or cost_total >= 5) and tokens_avg / 2 != 7 for 90 minutes",
+    "slower_than_10s[5m] > 2%",
     "100 - execution_count * (3 + 4) <= 5",
 )
 
@@ -36,5 +37,5 @@ def seeds(target: str) -> list[bytes]:
 
 def words() -> list[str]:
     """Return the words that a fuzzer would hardly guess."""
-    others = ("and", "or", "for", "baseline", "%", ">=", "==", "quantities", "where")
+    others = ("and", "or", "for", "baseline", "%", ">=", "==", "quantities", "where", "slower_than_")
     return [*METRICS, *ALIASES, *WINDOWS, *UNITS, *others]

@@ -17,7 +17,7 @@ from prompt_operator.core.evidence import decimal
 from prompt_operator.core.rules.baseline import Baselines, BaselineValue, Origin
 from prompt_operator.core.rules.estimate import Estimate, Unknown, estimate
 from prompt_operator.core.rules.judgement import CAUSES
-from prompt_operator.core.rules.metrics import Quantile, Share, Total
+from prompt_operator.core.rules.metrics import Quantile, Share, Slower, Total
 from prompt_operator.core.rules.syntax import comparisons, metric_refs, names_baseline
 from prompt_operator.core.rules.units import format_window, parse_duration
 from prompt_operator.core.rules.values import count_text
@@ -220,7 +220,7 @@ def _rests_on_few(metric: Metric, found: Estimate) -> bool:
     match metric.formula:
         case Quantile(_, q):
             counted = (found.samples or 0.0) * min(q, 1 - q)
-        case Share():
+        case Share() | Slower():
             counted = (found.samples or 0.0) * found.value
         case _:
             return False

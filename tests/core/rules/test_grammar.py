@@ -71,6 +71,9 @@ def test_spellings_of_hold(spelling: str) -> None:
         ("(((error_rate))) > (5%)", "error_rate > 5%"),
         ("(error_rate > 5%)", "error_rate > 5%"),
         ("calibration_drift > 2.0", "avg_calibration_delta > 2"),
+        ("slower_than_10000ms > 2%", "slower_than_10s > 2%"),
+        ("slower_than_2m[5m] > 2%", "slower_than_120s[5m] > 2%"),
+        ("slower_than_1500ms > 2%", "slower_than_1500ms > 2%"),
         ("error_rate[60m] > 5.0%", "error_rate[1h] > 5%"),
         ("error_rate>5%and execution_count>3", "error_rate > 5% and execution_count > 3"),
         (
@@ -147,6 +150,10 @@ REFUSED = {
     "__import__('os') > 1": (11, "not expected"),
     "error_rate > 0.00000000000000001": (14, "at most 16 digits"),
     "latency_avg > 42222222222222 days": (15, "at most 16 digits, also in seconds"),
+    "slower_than_3s > baseline * 2": (18, "compare it with a percentage"),
+    "slower_than_3s > 5": (18, "did you mean 5%?"),
+    "slower_than_3x > 5%": (1, "unknown metric"),
+    "slower_than_0s > 5%": (1, "unknown metric"),
     "": (1, "is empty"),
     "  \n": (1, "is empty"),
 }

@@ -224,10 +224,45 @@ def test_threshold_between_bounds_counts_only_whole_buckets() -> None:
 
 
 def test_quantile_beyond_the_last_bound() -> None:
-    """Requests beyond the last bound are surely slower than it, and how much slower is not claimed."""
+    """Requests beyond the last bound are surely slower than it; how much slower is unknown, not false."""
     measured = latencies({10.0: 500, inf: 500})
     assert judged("latency_p95 >= 10s", measured).verdict is TRUE
-    assert judged("latency_p95 > 11s", measured).verdict is FALSE
+    assert judged("latency_p95 > 10s", measured).verdict is TRUE
+    for condition in ("latency_p95 > 11s", "11s < latency_p95", "latency_p95 < 11s", "latency_p95 == 10s"):
+        assert outcome(judged(condition, measured)) == (UNKNOWN, Reason.BEYOND_BUCKETS), condition
+    assert judged("latency_p95 < 9s", measured).because is Reason.WITHIN_BOUNDS
+    assert judged("latency_p50 > 11s", latencies({10.0: 600, inf: 400})).because is Reason.WITHIN_BOUNDS
+    told = judged("latency_p95 > 11s", measured).message
+    assert told.endswith("over 10s at 95% confidence) or more, beyond the last bucket: unknown whether > 11s")
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("slower_than_10s > 5%", (TRUE, Reason.BREACHED)),
+        ("slower_than_10000ms > 5%", (TRUE, Reason.BREACHED)),
+        ("slower_than_10s > 9%", (FALSE, Reason.NOT_CONFIDENT)),
+        ("slower_than_10s > 20%", (FALSE, Reason.WITHIN_BOUNDS)),
+        ("slower_than_10s < 15%", (TRUE, Reason.BREACHED)),
+        ("slower_than_12s > 3%", (TRUE, Reason.BREACHED)),
+        ("slower_than_12s > 8%", (FALSE, Reason.WITHIN_BOUNDS)),
+        ("slower_than_12s < 8%", (FALSE, Reason.NOT_CONFIDENT)),
+        ("slower_than_30s > 1%", (UNKNOWN, Reason.BEYOND_BUCKETS)),
+        ("slower_than_30s > 6%", (FALSE, Reason.WITHIN_BOUNDS)),
+    ],
+)
+def test_the_share_of_slow_requests(condition: str, expected: tuple[Verdict, Reason]) -> None:
+    """At a bucket bound it is exact, between two it lies between theirs, beyond the last one it may be none or all."""
+    measured = latencies({5.0: 1800, 10.0: 0, 20.0: 100, inf: 100})
+    assert outcome(judged(condition, measured)) == expected
+
+
+def test_a_share_of_slow_requests_is_told_like_any_share() -> None:
+    """Count, bound and threshold."""
+    measured = latencies({5.0: 900, 10.0: 0, 20.0: 100})
+    assert judged("slower_than_10s > 5%", measured).message == (
+        "slower_than_10s 10.0% (100 of 1000 in 5m; at least 8.3% at 95% confidence) > 5%"
+    )
 
 
 @pytest.mark.parametrize(

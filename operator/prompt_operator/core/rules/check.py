@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prompt_operator.core.rules.errors import RuleError, UnknownMetricError
-from prompt_operator.core.rules.metrics import ALIASES, Metric
+from prompt_operator.core.rules.metrics import ALIASES, Metric, Slower
+from prompt_operator.core.rules.slower import metric_of
 from prompt_operator.core.rules.syntax import (
     Arithmetic,
     Baseline,
@@ -78,18 +79,21 @@ def _fold(operator: str, left: float | None, right: float | None, column: int) -
 def _named(comparison: Comparison, catalogue: Mapping[str, Metric]) -> dict[str, Metric]:
     """Return the metrics a comparison names, at least one; RuleError for a name that there is not."""
     refs = list(metric_refs(comparison))
+    named = {ref.name: metric for ref in refs if (metric := metric_of(ref.name, catalogue))}
     for ref in refs:
-        if ref.name not in catalogue:
+        if ref.name not in named:
             raise UnknownMetricError(ref.name, [*catalogue, *ALIASES], ref.column)
     if not refs:
         raise RuleError("this comparison reads no metric, so it never changes: name one", comparison.column)
-    return {ref.name: catalogue[ref.name] for ref in refs}
+    return named
 
 
 def _of_baseline(comparison: Comparison, named: Mapping[str, Metric]) -> Metric:
     """Return the metric a baseline in this comparison stands for; RuleError when that is not one metric."""
     for side in (comparison.left, comparison.right):
         for leaf in leaves(side):
+            if isinstance(leaf, Baseline) and any(isinstance(metric.formula, Slower) for metric in named.values()):
+                raise RuleError("a share of slow requests has no baseline: compare it with a percentage", leaf.column)
             if isinstance(leaf, Baseline) and len(named) > 1:
                 raise RuleError(
                     f"baseline of which metric, {' or '.join(sorted(named))}? Compare one metric at a time", leaf.column

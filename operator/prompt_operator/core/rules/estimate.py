@@ -7,7 +7,7 @@ from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, TypeAlias
 
 from prompt_operator.core.rules.measure import Amount, Histogram, Need, Unusable
-from prompt_operator.core.rules.metrics import Given, Mean, Metric, Quantile, Series, Share, Total
+from prompt_operator.core.rules.metrics import Given, Mean, Metric, Quantile, Series, Share, Slower, Total
 from prompt_operator.core.rules.reasons import GAPS, Reason
 from prompt_operator.core.rules.statistics import mean_interval, quantile, quantile_interval, t_interval, wilson
 
@@ -34,6 +34,8 @@ class Estimate:
     """Observations behind the value; None for a count, which needs none."""
     events: float | None = None
     """For a share, how many of the samples count."""
+    up_to: float | None = None
+    """How large the value may be for all that the last bucket, which has no bound, says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ def estimate(
                 return few or _mean(metric, added / samples, samples, confidence, spread)
             case Given(series):
                 return _given(metric, pull.amount(series), confidence)
-            case Quantile(buckets, q):
-                return _quantile(pull.histogram(buckets), q, min_samples, confidence)
+            case Quantile(buckets) | Slower(buckets):
+                return _distributed(metric.formula, pull.histogram(buckets), min_samples, confidence)
     except _Missing as missing:
         return Unknown(missing.reason, detail=missing.detail)
 
@@ -190,13 +192,35 @@ def _at_its_word(metric: Metric, value: float, samples: float | None, confidence
     return known if trusted else Estimate(value, metric.low, metric.high, samples)
 
 
-def _quantile(histogram: Histogram, q: float, min_samples: int, confidence: float) -> Outcome:
+def _distributed(formula: Quantile | Slower, histogram: Histogram, min_samples: int, confidence: float) -> Outcome:
     if problem := _defect(histogram):
         return Unknown(problem)
     if few := _too_few(histogram.count, min_samples):
         return few
-    low, high = quantile_interval(histogram.buckets, q, confidence)
-    return Estimate(quantile(histogram.buckets, q), low, high, histogram.count)
+    if isinstance(formula, Slower):
+        return _slower(histogram, formula.bound, confidence)
+    low, high = quantile_interval(histogram.buckets, formula.q, confidence)
+    below = histogram.buckets[-2][1] if len(histogram.buckets) > 1 else 0.0
+    up_to = inf if below < formula.q * histogram.count else None
+    return Estimate(quantile(histogram.buckets, formula.q), low, high, histogram.count, up_to=up_to)
+
+
+_SAME = 1e-9
+"""Relative; a bound that was scaled from milliseconds is the one that was written."""
+
+
+def _slower(histogram: Histogram, bound: float, confidence: float) -> Outcome:
+    """Return the share beyond a bound: exact where it is a bucket bound, else between those of its two neighbours.
+
+    The value is the least that it may be: only whole buckets beyond the bound count as slower.
+    """
+    total = histogram.count
+    reached = next(count for upper, count in histogram.buckets if upper >= bound * (1 - _SAME))
+    passed = max((count for upper, count in histogram.buckets if upper <= bound * (1 + _SAME)), default=0.0)
+    least, most = total - reached, total - passed
+    low, high = wilson(least, total, confidence)[0], wilson(most, total, confidence)[1]
+    beyond = bound > max((upper for upper, _ in histogram.buckets[:-1]), default=0.0) * (1 + _SAME)
+    return Estimate(least / total, low, high, total, least, up_to=most / total if beyond else None)
 
 
 def _defect(histogram: Histogram) -> Reason | None:

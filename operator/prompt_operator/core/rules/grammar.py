@@ -10,7 +10,8 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput
 
 from prompt_operator.core.rules.check import check
 from prompt_operator.core.rules.errors import RuleError
-from prompt_operator.core.rules.metrics import ALIASES, METRICS
+from prompt_operator.core.rules.metrics import METRICS
+from prompt_operator.core.rules.slower import canonical
 from prompt_operator.core.rules.syntax import (
     All,
     Arithmetic,
@@ -153,7 +154,7 @@ class _Builder(Transformer[Token, Condition]):
 
     def metric(self, name: Token, number: Token | None = None, unit: Token | None = None) -> MetricRef:
         window = None if number is None else parse_window(f"{number}{unit}", _column(number))
-        return MetricRef(ALIASES.get(name, str(name)), window, _column(name))
+        return MetricRef(canonical(str(name)), window, _column(name))
 
     def baseline(self, token: Token) -> Baseline:
         return Baseline(_column(token))

@@ -83,7 +83,7 @@ class Finding:
     def _against(self) -> str:
         if self.verdict is Verdict.UNKNOWN and self.threshold is None:
             return f", {CAUSES.get(self.reason, self.reason)} for {predicate_text(self.comparison)}{self._normally()}"
-        word = {Reason.NOT_CONFIDENT: " not surely", Reason.WITHIN_BOUNDS: " not"}.get(self.reason, "")
+        word = _WORDS.get(self.reason, "")
         if self.threshold is None or self.comparator is None:
             return f", so{word} {predicate_text(self.comparison)}{self._normally()}"
         return f"{word} {self.comparator} {format_threshold(self.metric, self.threshold)}{self._normally()}"
@@ -94,6 +94,12 @@ class Finding:
         return f" ({self.baseline.why})" if self.baseline.why else ""
 
 
+_WORDS = {
+    Reason.NOT_CONFIDENT: " not surely",
+    Reason.WITHIN_BOUNDS: " not",
+    Reason.BEYOND_BUCKETS: " or more, beyond the last bucket: unknown whether",
+}
+
 CAUSES = {
     Reason.NO_DATA: "no data",
     Reason.TOO_FEW_SAMPLES: "too few samples",
@@ -102,6 +108,7 @@ CAUSES = {
     Reason.DUPLICATE_SERIES: "two series for the same version",
     Reason.INCONSISTENT: "the series contradict each other",
     Reason.NOT_MEASURED: "not measured",
+    Reason.BEYOND_BUCKETS: "beyond the last bucket",
     Reason.QUERY_FAILED: "the query failed",
     Reason.NOT_RECORDED: "recording rules missing",
     Reason.RECORDED_IN_PART: "not recorded for long enough",

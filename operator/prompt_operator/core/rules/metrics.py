@@ -93,7 +93,15 @@ class Quantile:
     q: float
 
 
-Formula = Total | Share | Mean | Given | Quantile
+@dataclass(frozen=True, slots=True)
+class Slower:
+    """The share of a histogram's observations that are larger than `bound`, in seconds."""
+
+    buckets: Quantity
+    bound: float
+
+
+Formula = Total | Share | Mean | Given | Quantile | Slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,5 +161,5 @@ def quantities(metric: Metric) -> tuple[Series, ...]:
             return (*sums, count, *([squares] if squares else []))
         case Given(value):
             return (value,)
-        case Quantile(buckets):
+        case Quantile(buckets) | Slower(buckets):
             return (buckets,)

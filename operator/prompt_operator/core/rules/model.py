@@ -11,6 +11,7 @@ from prompt_operator.core.rules.errors import RuleError, did_you_mean
 from prompt_operator.core.rules.floor import parse_floor
 from prompt_operator.core.rules.grammar import parse
 from prompt_operator.core.rules.metrics import METRICS, Metric
+from prompt_operator.core.rules.slower import metric_of
 from prompt_operator.core.rules.syntax import comparisons, metric_refs, to_text
 from prompt_operator.core.rules.units import NO_TIME, parse_duration, parse_window
 
@@ -94,7 +95,7 @@ def compile_rule(
     return Rule(
         name=name,
         condition=parsed,
-        metrics={name: catalogue[name] for name in sorted(named)},
+        metrics={name: metric for name in sorted(named) if (metric := metric_of(name, catalogue))},
         window=parse_window(window or DEFAULT_WINDOW),
         hold=_hold(parsed.hold, for_),
         severity=_member(Severity, severity, Severity.WARNING),

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """Unknown: the parts contradict each other (more errors than requests, a histogram that is not cumulative)."""
     NOT_MEASURED = "NotMeasured"
     """Unknown: the metric profile in force has no source for it, so no series ever will."""
+    BEYOND_BUCKETS = "BeyondBuckets"
+    """Unknown: the value lies above the highest bucket bound, and so does the threshold."""
     QUERY_FAILED = "QueryFailed"
     """Unknown: the query failed or its answer was not whole."""
     NOT_RECORDED = "NotRecorded"

@@ -209,10 +209,24 @@ def _compare(comparator: Comparator, left: Outcome, right: Outcome) -> tuple[Ver
         return Verdict.UNKNOWN, left.reason
     if isinstance(right, Unknown):
         return Verdict.UNKNOWN, right.reason
+    if _is_open(comparator, left, right):
+        return Verdict.UNKNOWN, Reason.BEYOND_BUCKETS
     if _surely(comparator, left, right):
         return Verdict.TRUE, Reason.BREACHED
     beyond = _TESTS[comparator](left.value, right.value)
     return Verdict.FALSE, Reason.NOT_CONFIDENT if beyond else Reason.WITHIN_BOUNDS
+
+
+def _is_open(comparator: Comparator, left: Estimate, right: Estimate) -> bool:
+    """Say whether the comparison turns on how large a value beyond the last bucket is, of which nothing is known."""
+    if left.up_to is None and right.up_to is None:
+        return False
+    if comparator != "==" and _surely(comparator, left, right):
+        return False
+    passes, test = set[bool](), _TESTS[comparator]
+    for a in (left.value, left.value if left.up_to is None else left.up_to):
+        passes |= {bool(test(a, b)) for b in (right.value, right.value if right.up_to is None else right.up_to)}
+    return len(passes) > 1
 
 
 def _surely(comparator: Comparator, left: Estimate, right: Estimate) -> bool:
