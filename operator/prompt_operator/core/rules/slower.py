@@ -6,8 +6,9 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from prompt_operator.core.duration import UNITS
 from prompt_operator.core.rules.metrics import ALIASES, Metric, Quantity, Slower
-from prompt_operator.core.rules.units import SECONDS, Dimension
+from prompt_operator.core.rules.units import Dimension
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,6 @@ def _bound(name: str) -> Decimal | None:
     text = name.removeprefix(PREFIX) if name.startswith(PREFIX) else ""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(number) :]
-    if unit not in SECONDS or not (number.isascii() and number.isdigit()) or len(number) > _MAX_DIGITS:
+    if unit not in UNITS or not (number.isascii() and number.isdigit()) or len(number) > _MAX_DIGITS:
         return None
-    return Decimal(number) * SECONDS[unit] or None
+    return Decimal(number) * UNITS[unit] or None
