@@ -19,6 +19,7 @@ from prompt_operator.core.rules.model import compile_rule
 from prompt_operator.core.rules.resolved import resolved
 from prompt_operator.core.rules.scenario import Evidence, Given, play
 from prompt_operator.core.rules.series import expand
+from prompt_operator.core.rules.slower import slower_than
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,3 +146,12 @@ def test_another_unit_is_scaled() -> None:
 def test_what_a_profile_lacks_has_no_query() -> None:
     """Better none than one that gives nothing."""
     assert resolved(PROFILES["spanmetrics"], METRICS["avg_user_feedback"], timedelta(minutes=5), VERSION) == ""
+
+
+def test_a_share_of_slow_requests_is_a_fraction_of_the_histogram() -> None:
+    """The bound stands in the unit that the profile exports."""
+    metric = slower_than("slower_than_10s")
+    assert metric is not None
+    window = timedelta(minutes=5)
+    assert resolved(NATIVE, metric, window, VERSION).startswith("1 - histogram_fraction(0, 10, sum by (le)")
+    assert resolved(PROFILES["spanmetrics"], metric, window, VERSION).startswith("1 - histogram_fraction(0, 10000, ")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prompt_operator.core.rules import tenantql
 from prompt_operator.core.rules.measure import needs_of
-from prompt_operator.core.rules.metrics import CustomSeries, Given, Mean, Quantile, Quantity, Share, Total
+from prompt_operator.core.rules.metrics import CustomSeries, Given, Mean, Quantile, Quantity, Share, Slower, Total
 from prompt_operator.core.rules.promql import unmeasured
 from prompt_operator.core.rules.recording import RECORDED_FROM, counts, increases
 from prompt_operator.core.rules.units import format_window
@@ -49,6 +49,10 @@ class _Writer:
             case Quantile(buckets, q):
                 source = self.profile.quantities[buckets]
                 return _scaled(f"histogram_quantile({q}, {self.counted(buckets, source)})", source)
+
+            case Slower(buckets, bound):  # exact at a bucket bound, interpolated between two
+                source = self.profile.quantities[buckets]
+                return f"1 - histogram_fraction(0, {bound / source.scale:.10g}, {self.counted(buckets, source)})"
 
     def added(self, several: tuple[Series, ...]) -> str:
         return " + ".join(map(self.series, several))
