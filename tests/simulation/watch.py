@@ -15,6 +15,7 @@ from tests.simulation.traffic import BASELINE_P95, BOUNDS, PER_MINUTE, SCRAPE, C
 
 from prompt_operator.core.ledger import Execution, Ledger
 from prompt_operator.core.rules.baseline import of_values
+from prompt_operator.core.rules.cadence import cadence
 from prompt_operator.core.rules.increase import NEAR, extrapolated
 from prompt_operator.core.rules.judgement import Verdict
 from prompt_operator.core.rules.measure import Amount, Histogram, Need, needs
@@ -88,8 +89,8 @@ def judged(policy: Effective) -> tuple[Rule, ...]:
 
 
 def _is_due(window: int, tick: int) -> bool:
-    """Windows of more than 5 minutes are looked at once a minute."""
-    return window <= 300 or tick % PER_MINUTE == 0
+    """Long windows are looked at as seldom as the operator does."""
+    return tick % max(int(cadence(timedelta(seconds=window)).total_seconds()) // SCRAPE, 1) == 0
 
 
 @dataclass(slots=True)

@@ -51,7 +51,7 @@ def judge(
         reading: What was pulled for this version; a need that is absent has no series.
         baselines: What may count as normal.
         min_samples: Shares, means and quantiles of fewer samples are unknown. Counts have no minimum.
-        confidence: Of the two-sided intervals, such as 0.95 for a notice and 0.999 for a rollback.
+        confidence: Of the two-sided intervals, such as 0.95 for a notice and 0.9999 for a rollback.
         told: Whether the findings are wanted. Without them the verdict and its reason are the same, for half the time:
             of many thousand rules hardly any has something to tell.
 
