@@ -48,13 +48,16 @@ async def until_condition(operator: Operated, kind: str, reason: str, name: str 
     return await operator.until(has_reason)
 
 
-async def until_settled(operator: Operated, name: str = "greeting") -> Manifest:
-    """Wait until the status of a Prompt tells of its present generation; return the Prompt."""
+async def until_settled(operator: Operated, name: str = "greeting", kind: Kind = PROMPT) -> Manifest:
+    """Wait until the status of an object, usually a Prompt, tells of its present generation; return the object.
+
+    A policy's status follows two seconds after what it tells of, so that many changes are one write.
+    """
 
     async def settled() -> Manifest:
-        prompt = await operator.get(PROMPT, name)
-        seen = (prompt.get("status") or {}).get("observedGeneration")
-        return prompt if seen == prompt["metadata"]["generation"] else {}
+        found = await operator.get(kind, name)
+        seen = (found.get("status") or {}).get("observedGeneration")
+        return found if seen == found["metadata"]["generation"] else {}
 
     found = await operator.until(settled)
     await operator.settle()

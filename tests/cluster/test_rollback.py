@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cluster.looking import Writes, delete
+from tests.cluster.looking import Writes, delete, until_settled
 from tests.cluster.operating import Operated, operated
 from tests.faults.scene import (
     AT_ONCE,
@@ -26,7 +26,7 @@ from tests.faults.scene import (
 
 from prompt_operator.core.projection import MANAGER
 from prompt_operator.engine.apply import STATUS_MANAGER
-from prompt_operator.ports import PROMPT, PROMPT_ROLLBACK, PROMPT_VERSION, NotFound
+from prompt_operator.ports import PROMPT, PROMPT_POLICY, PROMPT_ROLLBACK, PROMPT_VERSION, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -130,6 +130,7 @@ async def test_gitops_that_applies_again_and_again_is_ignored(
     operator: Operated, record: Manifest, control_plane: ControlPlane
 ) -> None:
     """The same manifests by server-side apply, as a GitOps tool does: no write of ours, by the audit log."""
+    await until_settled(operator, "default", PROMPT_POLICY)
     await operator.look_again()
     before = await operator.get(PROMPT, "greeting")
     writes = Writes(control_plane, operator.namespace)
