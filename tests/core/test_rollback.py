@@ -26,6 +26,7 @@ from tests.core.builders import (
     readings,
 )
 
+from prompt_operator.api.common import rfc3339
 from prompt_operator.core.plan import CreateRecord, ObserveRecord, Tell, WriteRecordStatus
 from prompt_operator.core.reasons import Objection, Reason
 from prompt_operator.core.records import (
@@ -344,6 +345,32 @@ def test_recovery_is_judged_after_its_window() -> None:
 def test_the_outcomes_of_recovery(reading: Any, expected: tuple[str, str]) -> None:
     """The same rule on the restored version decides; no traffic decides nothing."""
     assert judged(reading) == expected
+
+
+def test_the_snapshot_holds_every_metric_and_window_once() -> None:
+    """The rule that decides comes first; the others add what it does not tell, and nothing twice."""
+    given = failing(RULE, "low-success-rate", "runaway-errors")
+    decision = turn(given).decision
+    assert decision is not None
+    told = [(each.rule, each.metric) for each in decision.evidence]
+    assert told == [("runaway-errors", "error_rate"), ("low-success-rate", "success_rate")]
+
+
+def test_a_record_tells_what_was_measured_before_and_after() -> None:
+    """Before: the rejected version, from the record's own evidence. After: the restored one, once it is judged."""
+    evidence = [{"metric": "error_rate", "value": "0.5", "samples": 200, "window": "5m", "at": rfc3339(T0)}]
+    record = a_record(evidence=evidence)
+    watched = next(iter(statuses(facts(RESTORED, records=[record]), T0)))
+    assert isinstance(watched, WriteRecordStatus)
+    (before,) = watched.status.before
+    assert (before.metric, before.value, before.samples, before.version) == ("error_rate", "0.5", 200, V2)
+    assert watched.status.after == ()
+    well = a_reading(errors=1, state=State.NORMAL, at=DUE)
+    given = facts(RESTORED, records=[record], readings=readings(well, version=V1))
+    judged_status = next(e for e in statuses(given, DUE) if isinstance(e, WriteRecordStatus)).status
+    assert judged_status.before == (before,)
+    (after_,) = judged_status.after
+    assert (after_.metric, after_.value, after_.version) == ("error_rate", "0.005", V1)
 
 
 def test_another_version_in_between_leaves_it_open() -> None:

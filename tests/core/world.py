@@ -21,6 +21,7 @@ from prompt_operator.core.plan import (
     ApplyConfigMap,
     CreateRecord,
     DeleteConfigMap,
+    DeleteRecord,
     ObserveRecord,
     RemoveKeys,
     Tell,
@@ -186,6 +187,9 @@ class World:
                 self.records[name]["status"] = dumped(status)
             case ObserveRecord(name, _, generation):
                 self.records[name]["status"]["observedGeneration"] = generation
+            case DeleteRecord(name, uid):
+                assert self.records[name]["metadata"]["uid"] == uid
+                del self.records[name]
             case Tell():
                 self.told.append(effect)
 

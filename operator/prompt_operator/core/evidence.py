@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prompt_operator.api.common import Evidence
+from prompt_operator.api.common import Evidence, Measurement
 from prompt_operator.core.rules.baseline import BaselineValue
 from prompt_operator.core.rules.measure import Identity
 from prompt_operator.core.rules.resolved import resolved
@@ -31,6 +31,37 @@ def evidence_of(facts: Facts, reading: RuleReading) -> tuple[Evidence, ...]:
         _evidence(reading.rule.name, finding, _query(facts, finding), reading.at)
         for finding in reading.rollback.findings[:LIMIT]
     )
+
+
+def snapshot_of(facts: Facts, reading: RuleReading | None = None) -> tuple[Evidence, ...]:
+    """Return what is known of the active version at this instant: the rule that decides first, then all others.
+
+    Each metric over each window once. A switch destroys the situation it was decided in, so all of it is kept.
+    """
+    readings = facts.readings.rules if facts.readings is not None else ()
+    others = (each for each in readings if reading is None or each.rule.name != reading.rule.name)
+    told = [
+        *(evidence_of(facts, reading) if reading is not None else ()),
+        *(_evidence(r.rule.name, f, _query(facts, f), r.at) for r in others for f in r.alert.findings),
+    ]
+    known = {(each.metric, each.window): each for each in reversed(told) if each.value is not None}
+    return tuple(each for each in told if known.get((each.metric, each.window)) is each)[:LIMIT]
+
+
+def measurements_of(evidence: Iterable[Evidence], version: str) -> tuple[Measurement, ...]:
+    """Return one value per metric, the first that is known: of the rule that decided, over its window."""
+    first: dict[str, Measurement] = {}
+    for each in evidence:
+        if each.value is not None and each.metric not in first:
+            first[each.metric] = Measurement(
+                metric=each.metric,
+                value=each.value,
+                samples=each.samples,
+                window=each.window,
+                version=version or None,
+                at=each.at,
+            )
+    return tuple(first.values())
 
 
 def queries_of(facts: Facts, reading: RuleReading) -> tuple[str, ...]:

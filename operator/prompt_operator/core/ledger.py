@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from prompt_operator.api.common import Evidence
 from prompt_operator.core.conditions import summary_of
 from prompt_operator.core.reasons import Objection
 
@@ -54,6 +55,8 @@ class RollbackRecord:
     """What its status says, without times."""
     guard: str = ""
     """Which safeguard objected; empty where none did."""
+    evidence: tuple[Evidence, ...] = ()
+    """What was measured when it was decided."""
 
     @property
     def executed(self) -> bool:
@@ -192,4 +195,5 @@ def record_of(manifest: Mapping[str, Any]) -> RollbackRecord:
         outcome=status.get("outcome", ""),
         seen=summary_of(status, "outcome"),
         guard=spec.get("guard", ""),
+        evidence=tuple(map(Evidence.model_validate, spec.get("evidence") or ())),
     )

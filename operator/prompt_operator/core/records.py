@@ -10,7 +10,7 @@ from prompt_client import wire
 from prompt_operator.api.common import API_VERSION, rfc3339
 from prompt_operator.api.promptrollback import PromptRollbackStatus
 from prompt_operator.core.conditions import Wanted, find, summary, transition
-from prompt_operator.core.evidence import evidence_of, queries_of, with_queries
+from prompt_operator.core.evidence import evidence_of, measurements_of, queries_of, snapshot_of, with_queries
 from prompt_operator.core.plan import CreateRecord, Effect, ObserveRecord, Tell, WriteRecordStatus
 from prompt_operator.core.reasons import ConditionType, Objection, Reason
 from prompt_operator.core.rollback import Refused, RefusedRequest, decision_id, shortened
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from prompt_operator.api.common import Evidence
+    from prompt_operator.api.common import Evidence, Measurement
     from prompt_operator.api.promptstatus import Decision, PromptStatus
     from prompt_operator.core.facts import Facts, RuleReading
     from prompt_operator.core.ledger import RollbackRecord
@@ -246,6 +246,8 @@ def _status(facts: Facts, record: RollbackRecord, answer: RollbackRecord, now: d
         accepted_at=answer.at,
         executed_at=executed,
         judged_at=now if final and answer.executed else None,
+        before=measurements_of(answer.evidence, answer.from_version) if answer.executed else (),
+        after=_after(facts, answer) if final and answer.executed else (),
         message=outcome.message,
         conditions=(
             *transition((), wanted[:-1], record.generation, answer.at),
@@ -256,6 +258,14 @@ def _status(facts: Facts, record: RollbackRecord, answer: RollbackRecord, now: d
     if final and answer is record and answer.executed:
         kind = "Normal" if outcome.reason is Reason.RECOVERED else "Warning"
         yield Tell(kind, outcome.reason, "JudgeRecovery", f"rollback to {record.to_version}: {outcome.message}")
+
+
+def _after(facts: Facts, answer: RollbackRecord) -> tuple[Measurement, ...]:
+    """Return what is measured of the restored version; nothing where another one is active by now."""
+    readings = facts.readings
+    if readings is None or readings.version != answer.to_version:
+        return ()
+    return measurements_of(snapshot_of(facts, _reading(facts, answer.rule)), answer.to_version)
 
 
 def _outcome(facts: Facts, answer: RollbackRecord, now: datetime) -> Outcome:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prompt_operator.api.promptstatus import Decision
 from prompt_operator.core.correlation import common_cause, factors_of
-from prompt_operator.core.evidence import evidence_of
+from prompt_operator.core.evidence import snapshot_of
 from prompt_operator.core.ledger import ledger_of
 from prompt_operator.core.reasons import Objection, Reason
 from prompt_operator.core.rules.model import Action, Confidence, Severity
@@ -144,7 +144,7 @@ def _rollback_by_rule(facts: Facts, stand: Standing, reading: RuleReading, choic
         rule=reading.rule.name,
         reason=shortened(f"{reading.rule.name}: {reading.rollback.message}"),
         at=now,
-        evidence=evidence_of(facts, reading),
+        evidence=snapshot_of(facts, reading),
     )
 
 
@@ -191,6 +191,7 @@ def _rollback_by_person(
         requested_by=request.requested_by,
         request_ref=request.name,
         at=now,
+        evidence=snapshot_of(facts),
     )
 
 

@@ -237,7 +237,7 @@ class Engine:
         baselines = baselines_of(status, version.expectations if version else (), self.freezing.missing(name))
         self.rules.watch(
             *(name, status.active_version, status.activated_at, facts.policy, baselines, status.rules),
-            explained={record.rule for record in facts.records if record.executed and not record.outcome},
+            explained=any(record.executed and not record.outcome for record in facts.records),
         )
 
     def _let_go(self, key: Key, name: Name) -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from prompt_operator.core.rules.profile import Profile
     from prompt_operator.core.rules.promql import Answer
+    from prompt_operator.engine.shared import Shared
     from prompt_operator.engine.store import Name
-    from prompt_operator.engine.watched import Shared
     from prompt_operator.ports import Clock, Metrics
     from prompt_operator.telemetry import Telemetry
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from prompt_operator.engine.inquiry import AT_ONCE, Asked, Inquiry, Tally
 from prompt_operator.engine.outages import Outages
+from prompt_operator.engine.shared import Shared
 from prompt_operator.engine.store import Name
-from prompt_operator.engine.watched import Round, Shared, Watched
+from prompt_operator.engine.watched import Round, Watched
 from prompt_operator.ports import DEFAULT_SOURCE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from datetime import datetime
 
     from prompt_operator.api.promptstatus import RuleStatus
@@ -76,7 +77,7 @@ class RuleClock:
         baselines: Baselines,
         remembered: tuple[RuleStatus, ...],
         *,
-        explained: Iterable[str] = (),
+        explained: bool = False,
     ) -> None:
         """Judge this version from the next tick on; the same activation keeps its streaks.
 
@@ -87,7 +88,7 @@ class RuleClock:
             policy: the policy in force.
             baselines: what is normal.
             remembered: the states that status remembers of this version's rules.
-            explained: rules whose figures are wanted even while they are well.
+            explained: the figures of its rules are wanted even while they are well.
         """
         known = self._watched.get(name)
         if known is None or (known.version, known.activated_at) != (version, activated_at):
@@ -98,7 +99,7 @@ class RuleClock:
             self._arranged &= _asked(known.policy) == _asked(policy)
             known.adopt(policy)
         known.baselines = baselines
-        known.explained = frozenset(rule.name for rule in policy.rules) if self._explain else frozenset(explained)
+        known.explained = self._explain or explained
 
     def forget(self, name: Name) -> None:
         """Judge this prompt no longer."""

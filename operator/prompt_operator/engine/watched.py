@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from prompt_operator.core.facts import Readings, RuleReading
-from prompt_operator.core.health import known, visible_state
 from prompt_operator.core.rules import promql, streak
-from prompt_operator.core.rules.cadence import cadence, cadence_of
+from prompt_operator.core.rules.cadence import cadence
 from prompt_operator.core.rules.judgement import Judgement, Verdict
 from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Measured, Need, Unusable, needs
 from prompt_operator.core.rules.metrics import Quantity
@@ -20,10 +19,11 @@ from prompt_operator.core.rules.recording import RECORDED_FROM
 from prompt_operator.core.rules.streak import State
 from prompt_operator.core.rules.units import NO_TIME
 from prompt_operator.core.rules.verdict import judge
-from prompt_operator.core.unrecorded import gap_of, gap_told
+from prompt_operator.core.unrecorded import gap_told
+from prompt_operator.engine.shared import Shared, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from prompt_operator.api.promptstatus import RuleStatus
     from prompt_operator.core.policy import Effective
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _TIMED = frozenset({State.PENDING, State.RECOVERING})
 _QUIET = timedelta(hours=1)  # even then looked at now and then
-_MISSED = 4  # looks at a rule; what is further apart does not follow each other
 _SPARE = timedelta(minutes=1)  # beyond its cadence a kept answer is of no use
 
 
@@ -55,69 +54,6 @@ def plan(rules: tuple[Rule, ...]) -> Plan:
     of_rule = tuple(map(needs, rules))
     mixed = (each for each in of_rule if len({cadence(need.window) for need in each}) > 1)
     return Plan(frozenset().union(*of_rule), of_rule, frozenset().union(*mixed))
-
-
-class Shared:
-    """Steps that many rules take alike at one tick are taken once.
-
-    Prompts in lockstep (all that are well, all without traffic) so share their streaks and readings: ten thousand of
-    them need the time and the memory of one. The keys are identities of objects that the values keep alive.
-    """
-
-    def __init__(self, at: datetime, tick: timedelta) -> None:
-        self.at = at
-        """The instant that the newest answers belong to."""
-        self._tick = tick
-        self.beginning = streak.start(at)
-        self._steps: dict[tuple[int, Verdict, int, timedelta], tuple[Streak, Rule, Streak]] = {}
-        self._readings: dict[tuple[int, int, int, int, datetime], RuleReading] = {}
-        self._shown: dict[tuple[int, int], tuple[RuleReading, Effective, Shown]] = {}
-        self._blank: dict[tuple[int | float, ...], tuple[Rule, Judgement]] = {}
-
-    def step(self, old: Streak, verdict: Verdict, rule: Rule, unknown_after: timedelta) -> Streak:
-        """Take a verdict into a streak; what was seen before nothing was known for `unknown_after` counts no more."""
-        key = id(old), verdict, id(rule), unknown_after
-        found = self._steps.get(key)
-        if found is None:
-            apart = _MISSED * max(self._tick, cadence_of(rule))
-            new = streak.step(
-                old,
-                verdict,
-                self.at,
-                hold=rule.hold,
-                keep_firing_for=rule.keep_firing_for,
-                apart=apart,
-                forget_after=max(unknown_after, apart),
-            )
-            found = self._steps[key] = old, rule, new
-        return found[2]
-
-    def reading(self, rule: Rule, new: Streak, alert: Judgement, rollback: Judgement, at: datetime) -> RuleReading:
-        """Return the reading of these parts."""
-        key = id(rule), id(new), id(alert), id(rollback), at
-        found = self._readings.get(key)
-        if found is None:
-            found = self._readings[key] = RuleReading(rule, new, alert, rollback, at)
-        return found
-
-    def shown(self, reading: RuleReading, policy: Effective, now: datetime) -> Shown:
-        """Return what is to be seen of a reading."""
-        key = id(reading), id(policy)
-        found = self._shown.get(key)
-        if found is None:
-            state = visible_state(reading, policy.unknown_after, now)
-            found = self._shown[key] = reading, policy, Shown(state, known(reading), gap_of(reading))
-        return found[2]
-
-    def blank(
-        self, rule: Rule, policy: Effective, causes: Iterable[object], judged: Callable[[], Judgement]
-    ) -> Judgement:
-        """Return the judgement of a rule that has nothing to go by; equal ones are of the very same causes."""
-        key = id(rule), policy.min_samples, policy.alert_confidence, *map(id, causes)
-        known_already = self._blank.get(key)
-        if known_already is None:
-            known_already = self._blank[key] = rule, judged()
-        return known_already[1]
 
 
 class Round:
@@ -167,16 +103,6 @@ class _Kept(NamedTuple):
     at: datetime
 
 
-class Shown(NamedTuple):
-    """What a prompt's status shows of a rule."""
-
-    state: State
-    known: bool
-    """It was ever true or false."""
-    gap: Reason | None
-    """The gap in the recording that keeps it unknown."""
-
-
 _NOTHING_SHOWN = Shown(State.NORMAL, known=False, gap=None)
 
 
@@ -188,8 +114,8 @@ class Watched:
     activated_at: datetime | None
     policy: Effective
     baselines: Baselines
-    explained: frozenset[str] = frozenset()
-    """Rules whose figures are wanted even while they are well."""
+    explained: bool = False
+    """The figures of rules that are well are wanted, too."""
     plan: Plan = field(init=False)
     readings: list[RuleReading | None] = field(init=False)
     """One per rule of the policy; None before it was judged."""
@@ -267,10 +193,21 @@ class Watched:
             if fresh:
                 at = tick.shared.at if oldest is None else self._oldest(position, oldest, tick.shared.at)
                 self.readings[position] = self._judged(position, measured, tick.shared, at)
+        self._tell_all(measured, tick)
         self.new = self.new and None in self.readings
         wake |= self._is_news(tick.shared, tick.now)
         self.quiet_until = self._quiet_until(tick.now) if silent else None
         return wake
+
+    def _tell_all(self, measured: Mapping[Need, Measured], tick: Round) -> None:
+        """Where a rollback may be decided, have the figures of all rules: they are the last look at this version."""
+        if self.explained or not any(map(_asks, self.readings)):
+            return
+        for position, fresh in enumerate(tick.judged(self.plan)):
+            reading = self.readings[position]
+            if fresh and reading is not None and not reading.alert.findings and not _failed(reading.alert):
+                alert = self._judgement(reading.rule, measured, self.policy.alert_confidence)
+                self.readings[position] = replace(reading, alert=alert, rollback=alert)
 
     def _see_traffic(self, measured: Mapping[Need, Measured]) -> bool:
         """Note that some application serves the version; return whether that is news."""
@@ -320,7 +257,7 @@ class Watched:
         A rule that is well has nothing to tell. One that is Unknown for the same reason as before has told it.
         """
         rule, before = self.policy.rules[position], self.readings[position]
-        if rule.name not in self.explained and new.beneath is State.NORMAL:
+        if not self.explained and new.beneath is State.NORMAL:
             if alert.verdict is Verdict.FALSE:
                 return alert
             last = before.alert if before is not None else alert
@@ -348,7 +285,7 @@ class Watched:
             if visible != self.shown[position]:
                 self.shown[position] = visible
                 news = True
-            news |= reading.streak.firing and Action.ROLLBACK in reading.rule.actions
+            news |= _asks(reading)
         return news
 
     def _quiet_until(self, now: datetime) -> datetime | None:
@@ -381,6 +318,11 @@ def _tells(answer: Answer) -> bool:
 def _is_heard(found: Measured) -> bool:
     """Tell whether this is more than the news that nobody recorded it, which every version hears."""
     return not (isinstance(found, Unusable) and found.reason in GAPS)
+
+
+def _asks(reading: RuleReading | None) -> bool:
+    """Tell whether a rule asks for a rollback."""
+    return reading is not None and reading.streak.firing and Action.ROLLBACK in reading.rule.actions
 
 
 def _failed(judgement: Judgement) -> bool:
