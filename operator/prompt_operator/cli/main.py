@@ -14,6 +14,7 @@ from prompt_operator.cli.fallback import fallback
 from prompt_operator.cli.get import get
 from prompt_operator.cli.history import history
 from prompt_operator.cli.lint import lint
+from prompt_operator.cli.rehash import rehash
 from prompt_operator.cli.release import release
 from prompt_operator.cli.resume import resume
 from prompt_operator.cli.retry import retry
@@ -25,7 +26,7 @@ from prompt_operator.cli.testrules import test_rules
 
 VERBS = (
     *(get, explain, history, diff, lint, test_rules, rollback, release, retry, ack, review),
-    *(suspend, resume, fallback, enable),
+    *(suspend, resume, fallback, enable, rehash),
 )
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from prompt_operator.cli.session import Session
-    from prompt_operator.ports import Manifest
+    from prompt_operator.ports import Kind, Manifest
 
 
 async def switch(
@@ -45,6 +45,14 @@ async def annotate_now(session: Session, name: str, annotation: str) -> str:
     now = rfc3339(session.now())
     await _patch(session, manifest, _annotations(manifest, {annotation: now}))
     return now
+
+
+async def annotate_this(session: Session, kind: Kind, manifest: Manifest, annotations: Mapping[str, str]) -> None:
+    """Set annotations of an object, only if it is still as it was read; raises Conflict otherwise."""
+    metadata = manifest["metadata"]
+    unchanged = {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
+    changes = [unchanged, *_annotations(manifest, annotations)]
+    await session.cluster.json_patch(kind, metadata["namespace"], metadata["name"], changes)
 
 
 async def _patch(session: Session, manifest: Manifest, changes: list[dict[str, Any]]) -> None:
