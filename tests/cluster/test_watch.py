@@ -14,7 +14,7 @@ from devcluster.paths import REPO
 from prompt_operator.engine import engine as engine_module
 from prompt_operator.engine.engine import Engine
 from prompt_operator.engine.store import Key, Name
-from prompt_operator.handlers.watch import WATCHED
+from prompt_operator.handlers.watch import WATCHED, Forgetful
 from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_VERSION, Unavailable
 
 if TYPE_CHECKING:
@@ -227,3 +227,13 @@ def restart_api_server(plane: ControlPlane) -> None:
         command = file.read().rstrip("\0").split("\0")
     plane.processes.stop(["kube-apiserver"])
     plane._wait("kube-apiserver", plane.processes.spawn("kube-apiserver", command), plane._ready)
+
+
+async def test_kopf_keeps_no_memory_of_objects() -> None:
+    """Of ten thousand objects its memories would be ten megabytes, and nothing here uses them."""
+    memories = Forgetful()
+    body: Any = {"metadata": {"uid": "uid-1"}}
+    first = await memories.recall(body, noticed_by_listing=True, memobase=None)
+    assert first.noticed_by_listing
+    assert await memories.recall(body, memobase=None) is not first
+    assert not list(memories.iter_all_memories())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from prompt_client import wire
@@ -104,9 +105,15 @@ def record_of(manifest: Mapping[str, Any]) -> VersionRecord:
         provider=sys.intern(model.get("provider", "")),
         model=sys.intern(model.get("name", "")),
         activated_at=status.get("activatedAt", ""),
-        seen=tuple(sys.intern(part) for part in summary_of(status, "stage")),
+        seen=_shared(summary_of(status, "stage")),
         deleting="deletionTimestamp" in metadata,
     )
+
+
+@lru_cache(maxsize=1024)
+def _shared(seen: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one tuple for all versions in the same state: there are only a few states."""
+    return seen
 
 
 def _content_hash(spec: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from prompt_operator.adapters.prometheus import PrometheusMetrics
 from prompt_operator.engine.engine import Engine, Pace
 from prompt_operator.handlers.leading import LeaseLost, election, work
 from prompt_operator.handlers.serving import serve
-from prompt_operator.handlers.watch import WATCHED, registry, scope
+from prompt_operator.handlers.watch import WATCHED, Forgetful, registry, scope
 from prompt_operator.ports import GiveUp, NotFound, Retry
 from prompt_operator.settings import ModeWatch, SettingsError, flag
 from prompt_operator.telemetry import Telemetry
@@ -196,6 +196,7 @@ async def _watch(
         ours = asyncio.all_tasks()
         watches = await kopf.spawn_tasks(
             registry=registry(credentials, lambda kind, manifest, gone: engine.observe(kind, manifest, deleted=gone)),
+            memories=Forgetful(),
             standalone=True,
             stop_flag=ended,
             **scope(settings.namespaces),

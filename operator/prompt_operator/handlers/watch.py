@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories  # public only as a type in the signature of spawn_tasks
 
 from prompt_client import wire
 from prompt_operator.ports import CONFIG_MAP, KINDS
@@ -55,6 +56,14 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.networking.connect_timeout = 5
     settings.persistence.finalizer = "promptops.dev/unused"  # none is ever set; kopf removes a foreign one of its name
     settings.process.ultimate_exiting_timeout = 60
+
+
+class Forgetful(ResourceMemories):
+    """Kopf's memory of each object, not kept: it is for handlers with a state, and takes about a kilobyte each."""
+
+    async def recall(self, raw_body: Any, *, ephemeral: bool = True, **how: Any) -> Any:  # noqa: ARG002  kopf's shape
+        """Return a new memory, which ends with the event it is for."""
+        return await super().recall(raw_body, ephemeral=True, **how)
 
 
 def _handler(kind: Kind, seen: Callable[[Kind, Manifest, bool], None]) -> Callable[..., Any]:
