@@ -119,6 +119,8 @@ def test_a_wrong_value_is_named_with_its_source(argv: list[str], environ: dict[s
         ("config: other.yaml", "unknown setting 'config'"),
         ("- a", "expected names and values, found a list"),
         ("a: [", "cannot read"),
+        ("tick: 15s\ntick: 30s", "cannot read .*: tick is there twice in line 2, column 1"),
+        ("tick: 0x_", "cannot read .*: this is no value of type int in line 1, column 7"),
     ],
 )
 def test_a_wrong_file_is_an_error_that_helps(config: Callable[[str], str], text: str, message: str) -> None:

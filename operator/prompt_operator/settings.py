@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from prompt_operator.core import strictyaml
 from prompt_operator.core.mode import Mode
 from prompt_operator.ports import DEFAULT_SOURCE
 from prompt_operator.sources import Duration, Header, Source, checked_url
@@ -284,7 +285,7 @@ def _from_file(path: Path, *, empty: bool = True) -> dict[str, tuple[str, Any]]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
+        content = strictyaml.load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {path}: {error}") from error
     except yaml.YAMLError as error:

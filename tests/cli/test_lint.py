@@ -250,6 +250,7 @@ def test_findings_for_programs() -> None:
         ("apiVersion: v1\nkind: ConfigMap", "No object of promptops.dev in -."),
         ("", "No object of promptops.dev in -."),
         ("a: \x00", "-: not valid YAML: "),
+        ("? [a]\n: b", "-: not valid YAML at line 1, column 3: the name of a member must be text"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_exit_status_two(text: str, said: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["prompt_operator.core", "lark", "yaml", "tests.fuzz"]):
+with atheris.instrument_imports(include=["prompt_operator.core", "prompt_operator.cli", "lark", "yaml", "tests.fuzz"]):
     from tests.fuzz.seeds import seeds, words
     from tests.fuzz.targets import TARGETS
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING
 
+import promql_parser
+
+from prompt_operator.adapters.profiles import load_profiles
+from prompt_operator.cli import rulefile
+from prompt_operator.cli.failures import BadFile
+from prompt_operator.cli.rulecase import BUILT_IN, case_of
+from prompt_operator.core.rules import tenantql
 from prompt_operator.core.rules.baseline import Baselines
 from prompt_operator.core.rules.errors import RuleError
 from prompt_operator.core.rules.grammar import parse
 from prompt_operator.core.rules.measure import needs
 from prompt_operator.core.rules.model import compile_rule
-from prompt_operator.core.rules.profile import parse_profile
+from prompt_operator.core.rules.profile import IdentityLabels, parse_profile
 from prompt_operator.core.rules.syntax import to_text
 from prompt_operator.core.rules.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from prompt_operator.core.rules.profile import Profile
 
 
 def _text(data: bytes) -> str:
@@ -58,10 +69,51 @@ def profile(data: bytes) -> None:
         _refused(error)
 
 
-def _refused(error: ValueError) -> None:
+def scenario(data: bytes) -> None:
+    """Any text is a file of rule tests, or a BadFile says what is wrong with it; nothing is played."""
+    try:
+        case_of(rulefile.parse("fuzzed.yaml", _text(data)), BUILT_IN, _profiles())
+    except BadFile as error:
+        _refused(error)
+
+
+_NATIVE = IdentityLabels(namespace="prompt_namespace", prompt="prompt", version="version")
+
+
+def custom(data: bytes) -> None:
+    """Any text is a query whose selectors are all confined to the namespace of its policy, or a RuleError."""
+    for use in tenantql.Use:
+        try:
+            template = tenantql.read(_text(data), use)
+        except RuleError as error:
+            _refused(error)
+            continue
+        query = template.promql(_NATIVE, "shop", timedelta(minutes=5))
+        promql_parser.walk(promql_parser.parse(query), _confined)
+
+
+def _confined(node: promql_parser.Expr) -> None:
+    if isinstance(node, promql_parser.VectorSelector):
+        found = [(each.name, each.op, each.value) for each in node.matchers.matchers]
+        assert ("prompt_namespace", promql_parser.MatchOp.Equal, "shop") in found, found
+        assert (node.matchers.or_matchers, node.offset, node.at) == ([], None, None)
+
+
+@cache
+def _profiles() -> Mapping[str, Profile]:
+    return load_profiles()
+
+
+def _refused(error: Exception) -> None:
     if not str(error):
         raise AssertionError("refused without a word") from error
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"condition": condition, "rule": rule, "profile": profile}
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "condition": condition,
+    "rule": rule,
+    "profile": profile,
+    "scenario": scenario,
+    "custom": custom,
+}
 """Name -> what is done with the bytes."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from prompt_operator.cli.failures import BadFile
+from prompt_operator.core.strictyaml import Loader
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 STDIN = "-"
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -109,23 +110,3 @@ def _items(content: Any) -> list[Any]:
     if isinstance(content, dict) and content.get("kind") == "List":
         return list(content.get("items") or ())
     return [] if content is None else [content]
-
-
-class Loader(yaml.SafeLoader):
-    """A SafeLoader to whom a time is text, as it is in JSON, and who refuses a member that is there twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
-        """Build a mapping; a second member of the same name would silently win."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
-            if isinstance(key.value, str) and key.value != "<<":
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}

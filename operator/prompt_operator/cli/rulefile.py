@@ -12,8 +12,9 @@ import yaml
 from prompt_operator.api.crdgen import structural
 from prompt_operator.cli import schema
 from prompt_operator.cli.failures import BadFile
-from prompt_operator.cli.manifests import Loader, readable, text_of
+from prompt_operator.cli.manifests import readable, text_of
 from prompt_operator.cli.ruletest import RuleTest
+from prompt_operator.core.strictyaml import Loader
 
 if TYPE_CHECKING:
     from prompt_operator.api.crdgen import Schema
@@ -41,7 +42,15 @@ class RuleFile:
 
 def read(file: str) -> RuleFile:
     """Read a file of rule tests; `BadFile` names everything that is wrong with its form."""
-    root, content = _loaded(file)
+    with readable(file):
+        text = text_of(file)
+    return parse(file, text)
+
+
+def parse(file: str, text: str) -> RuleFile:
+    """Read the text of a file, as `read`."""
+    with readable(file):
+        root, content = _loaded(text)
     if root is None or not isinstance(content, dict):
         raise BadFile(f"{file}: no rule test: it has interval, rules, series and expect")
     plain = _with_text(schema.without_nulls(content))
@@ -51,11 +60,10 @@ def read(file: str) -> RuleFile:
     return RuleFile(file, RuleTest.model_validate(plain), root)
 
 
-def _loaded(file: str) -> tuple[yaml.Node | None, Any]:
-    with readable(file):
-        loader = Loader(text_of(file))
-        root = loader.get_single_node()
-        return root, None if root is None else loader.construct_document(root)
+def _loaded(text: str) -> tuple[yaml.Node | None, Any]:
+    loader = Loader(text)
+    root = loader.get_single_node()
+    return root, None if root is None else loader.construct_document(root)
 
 
 @cache

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from prompt_operator.core.rules.metrics import Quantity
+from prompt_operator.core.strictyaml import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +106,7 @@ def parse_profile(text: str, known: Mapping[str, Profile] | None = None) -> Prof
     null is not measured.
     """
     try:
-        data = yaml.safe_load(text)
+        data = load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"not YAML: {error}") from error
     if not isinstance(data, dict):
