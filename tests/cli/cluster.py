@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from prompt_operator.api.common import API_VERSION, rfc3339
 from prompt_operator.cli.main import main
 from prompt_operator.cli.session import Session, Target
-from prompt_operator.ports import PROMPT, PROMPT_ROLLBACK, PROMPT_VERSION, Conflict, NotFound
+from prompt_operator.ports import PROMPT, PROMPT_ROLLBACK, PROMPT_VERSION, Conflict, Forbidden, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -145,6 +145,8 @@ class FakeCluster:
     failing: Exception | None = None
     """Raised by every request, when set."""
     server_skew: float | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Name -> why an object of that name may not be created."""
 
     @classmethod
     def of(cls, *objects: Manifest, **given: Any) -> FakeCluster:
@@ -189,7 +191,12 @@ class FakeCluster:
         if kind.kind == "SelfSubjectReview":
             return {"status": {"userInfo": {"username": USER}}}
         metadata = {**body["metadata"], "resourceVersion": "1", "uid": "uid", "creationTimestamp": at(9)}
-        metadata["name"] = f"{metadata.pop('generateName')}x1"
+        if "generateName" in metadata:
+            metadata["name"] = f"{metadata.pop('generateName')}x1"
+        if (body["kind"], metadata["namespace"], metadata["name"]) in self.objects:
+            return None
+        if metadata["name"] in self.refused:
+            raise Forbidden(f"POST {body['kind']}: 403 Forbidden: {self.refused[metadata['name']]}")
         created = {**body, "metadata": metadata}
         self.put(created)
         if self.answering is not None:
@@ -225,7 +232,7 @@ class FakeCluster:
     async def connect(self, target: Target) -> AsyncIterator[Session]:
         """Open a session in namespace shop, ten minutes after T0."""
         namespace = target.namespace or NAMESPACE
-        yield Session(self, namespace, lambda: NOW, target.flags(namespace))
+        yield Session(self, namespace, lambda: NOW, target.flags(namespace), target.namespace, "https://cluster")
 
 
 def _operate(target: Manifest, operation: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import os
 import click
 
 from prompt_operator.cli.ack import ack
+from prompt_operator.cli.backup import backup
 from prompt_operator.cli.diff import diff
 from prompt_operator.cli.enable import enable
 from prompt_operator.cli.explain import explain
@@ -16,6 +17,7 @@ from prompt_operator.cli.history import history
 from prompt_operator.cli.lint import lint
 from prompt_operator.cli.rehash import rehash
 from prompt_operator.cli.release import release
+from prompt_operator.cli.restore import restore
 from prompt_operator.cli.resume import resume
 from prompt_operator.cli.retry import retry
 from prompt_operator.cli.review import review
@@ -26,7 +28,7 @@ from prompt_operator.cli.testrules import test_rules
 
 VERBS = (
     *(get, explain, history, diff, lint, test_rules, rollback, release, retry, ack, review),
-    *(suspend, resume, fallback, enable, rehash),
+    *(suspend, resume, fallback, enable, rehash, backup, restore),
 )
 
 

@@ -52,6 +52,10 @@ class Session:
     now: Callable[[], datetime]
     flags: str
     """Options for a command that is shown to be copied."""
+    chosen: str = ""
+    """The namespace that `-n` names; empty without it."""
+    server: str = ""
+    """Address of the API server."""
 
     async def user(self) -> str:
         """Return the name under which the API server knows who asks: the one admission compares with."""
@@ -75,7 +79,14 @@ async def connect(target: Target) -> AsyncIterator[Session]:
     )
     async with cluster:
         namespace = target.namespace or access.namespace
-        yield Session(cluster, namespace, lambda: _server_time(cluster, clock.now()), target.flags(namespace))
+        yield Session(
+            cluster=cluster,
+            namespace=namespace,
+            now=lambda: _server_time(cluster, clock.now()),
+            flags=target.flags(namespace),
+            chosen=target.namespace,
+            server=access.server,
+        )
 
 
 def _server_time(cluster: ApiCluster, here: datetime) -> datetime:
