@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 @click.option("-A", "--all-namespaces", is_flag=True, help="Objects of all namespaces.")
 @options.in_cluster
 async def backup(session: Session, file: str, *, all_namespaces: bool) -> None:
-    """Write prompts, versions, policies, records and experiments to a file.
+    """Write prompts and their records to a file.
 
-    With the records of rollbacks, so that what was rejected stays out after `restore`. Only its owner can read the
+    Versions, policies and experiments, too. With the records of rollbacks what was rejected stays out after a
+    restore. Only its owner can read the
     file (mode 0600): it holds the text of the prompts. It holds no Secrets.
     """
     namespace = None if all_namespaces else session.namespace

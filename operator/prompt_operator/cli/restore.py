@@ -126,7 +126,7 @@ def _hint(kind: Kind, error: Exception) -> str:
 @options.yes
 @options.in_cluster
 async def restore(session: Session, file: str, source: str, output: str, *, dry_run: bool, yes: bool) -> None:
-    """Create what a backup holds and the cluster does not have.
+    """Create what a backup holds and is missing.
 
     Into the namespaces where it was, or into that of -n; they must exist. What is there already is left as it is.
     Status is never written: the operator rebuilds it from the records, for which you need the right `restore` on
