@@ -68,7 +68,7 @@ def _summary(figures: Mapping[str, Any]) -> str:
 def _kept(lines: list[str]) -> Iterator[str]:
     """Yield the lines whose block is wanted; a block is named by the line above it that is indented less."""
     block, inner = "", ""
-    for line in lines:
+    for line in _deciding(lines):
         indent, name = len(line) - len(line.lstrip()), line.strip().partition(":")[0]
         if indent == 0:
             block, inner = name, ""
@@ -76,6 +76,21 @@ def _kept(lines: list[str]) -> Iterator[str]:
             inner = name
         if block in _KEPT and name not in _NOT_KEPT and (block != "Status" or not inner or inner in _KEPT_OF_STATUS):
             yield line.rstrip()
+
+
+def _deciding(lines: list[str]) -> Iterator[str]:
+    """Yield all lines, but of a decision's evidence only the first piece: that of the rule that decided."""
+    pieces, depth = 0, 0
+    for line in lines:
+        indent, name = len(line) - len(line.lstrip()), line.strip().partition(":")[0]
+        if name == "Evidence":
+            pieces, depth = 0, indent
+        elif indent <= depth:
+            depth = 0
+        elif depth and name == "At":
+            pieces += 1
+        if not depth or pieces < 2:  # noqa: PLR2004 - the second piece and those behind it
+            yield line
 
 
 def _masked(line: str) -> str:

@@ -36,13 +36,14 @@ def evidence_of(facts: Facts, reading: RuleReading) -> tuple[Evidence, ...]:
 def snapshot_of(facts: Facts, reading: RuleReading | None = None) -> tuple[Evidence, ...]:
     """Return what is known of the active version at this instant: the rule that decides first, then all others.
 
-    Each metric over each window once. A switch destroys the situation it was decided in, so all of it is kept.
+    Each metric over each window once; the query, to look it up again, only of the rule that decides. A switch destroys
+    the situation it was decided in, so all of it is kept.
     """
     readings = facts.readings.rules if facts.readings is not None else ()
     others = (each for each in readings if reading is None or each.rule.name != reading.rule.name)
     told = [
         *(evidence_of(facts, reading) if reading is not None else ()),
-        *(_evidence(r.rule.name, f, _query(facts, f), r.at) for r in others for f in r.alert.findings),
+        *(_evidence(r.rule.name, f, None, r.at) for r in others for f in r.alert.findings),
     ]
     known = {(each.metric, each.window): each for each in reversed(told) if each.value is not None}
     return tuple(each for each in told if known.get((each.metric, each.window)) is each)[:LIMIT]
