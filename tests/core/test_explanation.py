@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 NOW = after(minutes=10)
 NATIVE = load_profiles()["native"]
 VERSION = f'prompt_namespace="{NAMESPACE}",prompt="greeting",version="{V2}"'
-BY = "sum by (prompt_namespace, prompt, version)"
-REQUESTS = f"{BY} (increase(llm_prompt_requests_total{{{VERSION}}}[5m]))"
-ERRORS = f'{BY} (increase(llm_prompt_requests_total{{{VERSION},outcome="error"}}[5m]))'
+REQUESTS = f"sum(increase(llm_prompt_requests_total{{{VERSION}}}[5m]))"
+ERRORS = f'sum(increase(llm_prompt_requests_total{{{VERSION},outcome="error"}}[5m]))'
 QUERY = f"({ERRORS} or {REQUESTS} * 0) / {REQUESTS}"
 MEASURED = a_reading().alert.message
 

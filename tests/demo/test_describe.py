@@ -50,3 +50,12 @@ def test_what_differs_between_runs_is_masked() -> None:
         "  Normal  Activated  <age>  prompt-operator  nothing -> 1.0.0",
         "  Warning  RolledBack  <age>  prompt-operator  1.1.0 -> 1.0.0",
     ]
+
+
+def test_only_the_evidence_of_the_rule_that_decided_is_kept() -> None:
+    """A decision keeps a dozen measurements; its reader wants the first, and what comes after them."""
+    pieces = "".join(f"      At:     2026-11-21T08:29:58Z\n      Rule:  rule-{n}\n" for n in range(3))
+    lines = shortened(TEXT.replace("      Samples:     334\n", pieces)).splitlines()
+
+    assert [line.strip() for line in lines if "Rule:" in line] == ["Rule:  rule-0"]
+    assert any(line.startswith("    From Hash:") for line in lines)

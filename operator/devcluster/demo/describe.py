@@ -18,6 +18,7 @@ _MASKS = (
     (re.compile(r"[\d.,]+ of [\d.,]+ in "), "<n> of <n> in "),
     (re.compile(r"^( +(?:Bound|Samples|Value): +)[\d.]+$"), r"\1<n>"),
 )
+_QUERY = re.compile(r"; query: .*$")  # an Event's; the evidence names it, too
 _AGE = re.compile(r"^  (\S+) +(\S+) +(?:\S+(?: \(x\d+ over \S+\))?) +(\S+) +(.*)$")
 
 NEXT = """
@@ -75,7 +76,7 @@ def _kept(lines: list[str]) -> Iterator[str]:
         elif indent == 2:  # noqa: PLR2004 - the members of a block
             inner = name
         if block in _KEPT and name not in _NOT_KEPT and (block != "Status" or not inner or inner in _KEPT_OF_STATUS):
-            yield line.rstrip()
+            yield _QUERY.sub("", line).rstrip()
 
 
 def _deciding(lines: list[str]) -> Iterator[str]:

@@ -57,7 +57,7 @@ def increases(
     matchers = [one_of(label, values) for label, values in wanted]
     matchers += map(matcher, source.where)
     parts = [f"increase({selector(metric, matchers)}{span})" for metric in source.metrics]
-    return f"sum by ({_grouping(profile, source)}) ({parts[0] if len(parts) == 1 else _union(parts)})"
+    return f"sum by ({grouping(profile, source)}) ({parts[0] if len(parts) == 1 else _union(parts)})"
 
 
 def _union(parts: Sequence[str]) -> str:
@@ -105,10 +105,11 @@ def counts(
         if names is not None  # nothing else is recorded
     ]
     counted = selector(_series(source), matchers)
-    return f"sum by ({_grouping(profile, source)}) (sum_over_time({counted}[{format_window(window)}]))"
+    return f"sum by ({grouping(profile, source)}) (sum_over_time({counted}[{format_window(window)}]))"
 
 
-def _grouping(profile: Profile, source: Source) -> str:
+def grouping(profile: Profile, source: Source) -> str:
+    """Return the labels by which one quantity is told apart, as they stand behind `by`."""
     identity = profile.identity
     labels = [identity.namespace, identity.prompt, identity.version, *(["le"] if source.histogram else [])]
     return ", ".join(map(name, labels))

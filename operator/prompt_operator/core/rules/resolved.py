@@ -12,7 +12,7 @@ from prompt_operator.core.rules import tenantql
 from prompt_operator.core.rules.measure import needs_of
 from prompt_operator.core.rules.metrics import CustomSeries, Given, Mean, Quantile, Quantity, Share, Slower, Total
 from prompt_operator.core.rules.promql import unmeasured
-from prompt_operator.core.rules.recording import RECORDED_FROM, counts, increases
+from prompt_operator.core.rules.recording import RECORDED_FROM, counts, grouping, increases
 from prompt_operator.core.rules.units import format_window
 
 if TYPE_CHECKING:
@@ -74,8 +74,12 @@ class _Writer:
         """Return the increase of one quantity; over long windows, the sum of what was recorded of it."""
         namespace, prompt, version = ([each] for each in self.version)
         if self.window >= RECORDED_FROM:
-            return counts(self.profile, source, quantity.value, self.window, namespace, prompt, version)
-        return increases(self.profile, source, namespace, f"[{format_window(self.window)}]", prompt, version)
+            text = counts(self.profile, source, quantity.value, self.window, namespace, prompt, version)
+        else:
+            text = increases(self.profile, source, namespace, f"[{format_window(self.window)}]", prompt, version)
+        # Of one version alone its labels say nothing, and without them the query is half as long.
+        increase = text.removeprefix(f"sum by ({grouping(self.profile, source)}) ")
+        return f"sum by (le) {increase}" if source.histogram else f"sum{increase}"
 
 
 def _scaled(text: str, source: Source) -> str:
