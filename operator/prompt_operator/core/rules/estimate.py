@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
+    from prompt_operator.core.rules.interval import Interval
     from prompt_operator.core.rules.measure import Measured
     from prompt_operator.core.rules.metrics import Quantity
 
@@ -34,8 +35,16 @@ class Estimate:
     """Observations behind the value; None for a count, which needs none."""
     events: float | None = None
     """For a share, how many of the samples count."""
-    up_to: float | None = None
-    """How large the value may be for all that the last bucket, which has no bound, says of it."""
+    possible: Interval | None = None
+    """Where the measured value itself lies, for all that a last bucket without a bound says of it; None: it is known.
+
+    Samples have nothing to do with it, and more of them do not make it narrower.
+    """
+
+    @property
+    def measured(self) -> Interval:
+        """Where the measured value lies, which most know exactly."""
+        return self.possible or (self.value, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +210,9 @@ def _distributed(formula: Quantile | Slower, histogram: Histogram, min_samples: 
         return _slower(histogram, formula.bound, confidence)
     low, high = quantile_interval(histogram.buckets, formula.q, confidence)
     below = histogram.buckets[-2][1] if len(histogram.buckets) > 1 else 0.0
-    up_to = inf if below < formula.q * histogram.count else None
-    return Estimate(quantile(histogram.buckets, formula.q), low, high, histogram.count, up_to=up_to)
+    value = quantile(histogram.buckets, formula.q)
+    beyond = below < formula.q * histogram.count
+    return Estimate(value, low, high, histogram.count, possible=(value, inf) if beyond else None)
 
 
 _SAME = 1e-9
@@ -220,7 +230,8 @@ def _slower(histogram: Histogram, bound: float, confidence: float) -> Outcome:
     least, most = total - reached, total - passed
     low, high = wilson(least, total, confidence)[0], wilson(most, total, confidence)[1]
     beyond = bound > max((upper for upper, _ in histogram.buckets[:-1]), default=0.0) * (1 + _SAME)
-    return Estimate(least / total, low, high, total, least, up_to=most / total if beyond else None)
+    possible = (least / total, most / total) if beyond else None
+    return Estimate(least / total, low, high, total, least, possible=possible)
 
 
 def _defect(histogram: Histogram) -> Reason | None:

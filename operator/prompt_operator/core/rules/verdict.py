@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import isfinite, isnan
-from operator import eq, ge, gt, le, lt, ne
+from math import isfinite
+from operator import add, eq, ge, gt, le, lt, mul, ne, sub, truediv
 from typing import TYPE_CHECKING
 
 from prompt_operator.core.rules.baseline import NO_BASELINE, BaselineValue
 from prompt_operator.core.rules.check import MIRRORED
 from prompt_operator.core.rules.estimate import Estimate, Outcome, Unknown, estimate, exact
+from prompt_operator.core.rules.interval import combined, holds
 from prompt_operator.core.rules.judgement import Finding, Judgement, Verdict, all_of, some_of
 from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.syntax import (
@@ -178,27 +179,22 @@ def _untold(verdict: Verdict, because: Reason) -> Judgement:
     return Judgement(verdict, because)
 
 
+_CALCULATIONS = {"+": add, "-": sub, "*": mul, "/": truediv}
+
+
 def _combine(operator: Operator, a: Estimate, b: Estimate) -> Outcome:
-    """Interval arithmetic: the result's interval holds every result of values from the two intervals."""
-    match operator:
-        case "+":
-            return _whole(a.value + b.value, (a.low + b.low, a.high + b.high))
-        case "-":
-            return _whole(a.value - b.value, (a.low - b.high, a.high - b.low))
-        case "*":
-            return _whole(a.value * b.value, [x * y for x in (a.low, a.high) for y in (b.low, b.high)])
-        case "/":
-            if b.value == 0 or b.low <= 0 <= b.high:
-                return Unknown(Reason.NOT_A_NUMBER)
-            return _whole(a.value / b.value, [x / y for x in (a.low, a.high) for y in (b.low, b.high)])
-
-
-def _whole(value: float, ends: tuple[float, ...] | list[float]) -> Outcome:
+    """Compute value, confidence interval and what a last bucket leaves open, each for itself."""
+    if operator == "/" and (holds((b.low, b.high), 0) or holds(b.measured, 0)):
+        return Unknown(Reason.NOT_A_NUMBER)
+    value = _CALCULATIONS[operator](a.value, b.value)
     if not isfinite(value):
         return Unknown(Reason.NOT_A_NUMBER)
-    if any(map(isnan, ends)):  # infinity times zero: nothing is known of the ends
-        return Estimate(value, float("-inf"), float("inf"))
-    return Estimate(value, min(ends), max(ends))
+    is_known = a.possible is None and b.possible is None
+    return Estimate(
+        value,
+        *combined(operator, (a.low, a.high), (b.low, b.high)),
+        possible=None if is_known else combined(operator, a.measured, b.measured),
+    )
 
 
 _TESTS = {">": gt, ">=": ge, "<": lt, "<=": le, "==": eq, "!=": ne}
@@ -218,15 +214,18 @@ def _compare(comparator: Comparator, left: Outcome, right: Outcome) -> tuple[Ver
 
 
 def _is_open(comparator: Comparator, left: Estimate, right: Estimate) -> bool:
-    """Say whether the comparison turns on how large a value beyond the last bucket is, of which nothing is known."""
-    if left.up_to is None and right.up_to is None:
+    """Say whether the comparison turns on where in a last bucket a value lies, of which nothing is known."""
+    if left.possible is None and right.possible is None:
         return False
-    if comparator != "==" and _surely(comparator, left, right):
+    (least, most), other = left.measured, right.measured
+    if comparator == "==":
+        return least <= other[1] and other[0] <= most and (least < most or other[0] < other[1])
+    if _surely(comparator, left, right):
         return False
-    passes, test = set[bool](), _TESTS[comparator]
-    for a in (left.value, left.value if left.up_to is None else left.up_to):
-        passes |= {bool(test(a, b)) for b in (right.value, right.value if right.up_to is None else right.up_to)}
-    return len(passes) > 1
+    if comparator == "!=":
+        return _is_open("==", left, right)
+    test = _TESTS[comparator]
+    return len({bool(test(a, b)) for a in (least, most) for b in other}) > 1
 
 
 def _surely(comparator: Comparator, left: Estimate, right: Estimate) -> bool:
