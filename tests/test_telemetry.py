@@ -27,11 +27,13 @@ BOUNDED = {
     "queue",
     "reason",
     "result",
+    "sink",
     "state",
     "trigger",
     "verb",
     "version",
     "window",
+    "writer",
     "source",
 }
 

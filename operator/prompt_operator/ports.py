@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from prompt_operator.core.audit.entry import Audited, Entry
+
 Manifest: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON: `apiVersion`, `kind`, `metadata`, and the rest."""
 
@@ -159,6 +161,28 @@ class Events(Protocol):
     def publish(self, happening: Happening) -> None:
         """Queue the Event; never blocks, never raises. Repeats become a series; a flood is dropped and counted."""
         ...
+
+
+class Trail(Protocol):
+    """The audit trail."""
+
+    @property
+    def audited(self) -> Audited | None:
+        """What it holds; None while that is not known yet, or when there is no trail."""
+        ...
+
+    def offer(self, entry: Entry) -> None:
+        """Queue an entry unless one of its id is held; never blocks, never raises. What finds no room is counted."""
+        ...
+
+
+class NoTrail:
+    """No audit trail: nothing is kept, and nothing is asked for."""
+
+    audited: Audited | None = None
+
+    def offer(self, entry: Entry) -> None:
+        """Drop the entry."""
 
 
 class Clock(Protocol):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _PREFIX = "PROMPT_OPERATOR_"
+_AUDIT_NAME = r"^([a-z0-9-]+/)?[a-z0-9]([a-z0-9.-]{0,240}[a-z0-9])?$"
 _log = logging.getLogger(__name__)
 
 
@@ -93,6 +94,21 @@ class Settings(BaseModel):
         description="Lease that one operator at a time holds, NAME or NAMESPACE/NAME; the others stand by. "
         "Empty: no election.",
     )
+    audit: Literal["stdout", "file", "configMap", "off"] = Field(
+        "stdout", description="Where the audit trail goes: one JSON object a line; the log goes to standard error."
+    )
+    audit_file: str = Field("", description="File of the audit trail with --audit=file; lines are only ever added.")
+    audit_name: str = Field(
+        "prompt-operator-audit",
+        pattern=_AUDIT_NAME,
+        description="ConfigMaps of the audit trail with --audit=configMap, NAME or NAMESPACE/NAME; a number is added.",
+    )
+    audit_anchor: str = Field(
+        "",
+        pattern=f"{_AUDIT_NAME}|^$",
+        description="ConfigMap, NAME or NAMESPACE/NAME, that keeps the trail's last hash: with it a cut-off end is "
+        "found. Empty: none.",
+    )
     workers: int = Field(16, ge=1, le=256, description="How many objects are reconciled at once.")
     kubeconfig: str = Field("", description="Path of a kubeconfig; empty: KUBECONFIG, the pod's account, then home.")
     context: str = Field("", description="Context of the kubeconfig; empty: the current one.")
@@ -113,6 +129,12 @@ class Settings(BaseModel):
         if value:
             split_address(value)
         return value
+
+    @model_validator(mode="after")
+    def _audit_has_its_file(self) -> Self:
+        if (self.audit == "file") != bool(self.audit_file):
+            raise ValueError("--audit=file and --audit-file belong together")
+        return self
 
     @model_validator(mode="after")
     def _one_source_per_name(self) -> Self:

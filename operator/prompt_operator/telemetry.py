@@ -164,6 +164,24 @@ class Telemetry:
             "prompt_operator_rollbacks_total", "Rollbacks decided, by what asked for them and why.", "trigger", "reason"
         )
         self.refusals = self._counter("prompt_operator_refusals_total", "Rollbacks refused, by guard.", "guard")
+        self._audit_metrics()
+
+    def _audit_metrics(self) -> None:
+        self.audit_entries = self._counter(
+            "prompt_operator_audit_entries_total", "Entries written to the audit trail, by what was done.", "verb"
+        )
+        self.audit_lost = self._counter(
+            "prompt_operator_audit_lost_total", "Entries given up because the sink took none for too long."
+        )
+        self.audit_failures = self._counter(
+            "prompt_operator_audit_failures_total", "Attempts to read or write the audit trail that failed.", "sink"
+        )
+        self.audit_waiting = self._gauge("prompt_operator_audit_waiting", "Entries that wait for the sink.")
+        self.audit_head = self._gauge(
+            "prompt_operator_audit_head_seq",
+            "Number of the last entry of this process's chain: the one writer that it is.",
+            "writer",
+        )
 
 
 class JsonLines(logging.Formatter):

@@ -6,6 +6,7 @@ rests on a record that could not exist.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,14 @@ from prompt_operator.api.prompt import Prompt, PromptSpec
 from prompt_operator.api.promptpolicy import PromptPolicySpec
 from prompt_operator.core import ledger, versions
 from prompt_operator.core.facts import Content, Facts, Readings, RuleReading
+from prompt_operator.core.ledger import Ledger
 from prompt_operator.core.policy import Effective, effective
 from prompt_operator.core.projection import Owner, Served, entry_of, observe, render
 from prompt_operator.core.rules.judgement import Verdict
+from prompt_operator.core.rules.measure import needs
 from prompt_operator.core.rules.streak import State, Streak
+from prompt_operator.core.safeguards import Case
+from prompt_operator.core.target import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -220,7 +225,8 @@ def a_reading(
         last_true=at if alert.verdict is Verdict.TRUE else None,
         last_false=at if alert.verdict is Verdict.FALSE else None,
     )
-    return RuleReading(spec, streak, alert, judged(text, measured, confidence=0.9999), at)
+    basis = {need: measured[need] for need in needs(spec) if need in measured}
+    return RuleReading(spec, streak, alert, judged(text, measured, confidence=0.9999), at, basis)
 
 
 def readings(
@@ -279,3 +285,22 @@ def kinds(effects: Iterable[Effect]) -> list[str]:
 def condition(status: PromptStatus, kind: str) -> tuple[str, str] | None:
     """Return status and reason of a condition; None when it is absent."""
     return next(((each.status, each.reason) for each in status.conditions if each.type == kind), None)
+
+
+def a_case(**changed: Any) -> Case:
+    """Return a case that no guard objects to, but for what is changed."""
+    case = Case(
+        now=after(hours=30),
+        suspended=False,
+        mode="Active",
+        auto="Enabled",
+        policy=a_policy(),
+        judged_at=after(hours=30),
+        fresh_for=timedelta(seconds=60),
+        judgement=a_reading().rollback,
+        activated_at=T0,
+        choice=Choice(V1),
+        overridden=False,
+        ledger=Ledger(),
+    )
+    return replace(case, **changed)

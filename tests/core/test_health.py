@@ -12,6 +12,7 @@ from tests.core.builders import (
     T0,
     V1,
     V2,
+    a_case,
     a_prompt,
     a_reading,
     a_record,
@@ -192,7 +193,7 @@ def test_critical_rules_make_health(rules: tuple[Any, ...], expected: tuple[str,
 def test_the_guards_reason_is_shown(objection: Objection) -> None:
     """A critical rule that fires and is not rolled back says why; at the limit a person must decide."""
     expected = "ManualInterventionRequired" if objection is Objection.DAILY_LIMIT_REACHED else str(objection)
-    assert told(FIRING, refused=(Refused(FIRING, Refusal(objection, "because")),)) == ("False", expected)
+    assert told(FIRING, refused=(Refused(FIRING, Refusal(objection, "because"), a_case()),)) == ("False", expected)
 
 
 def test_suspended_and_fallback_prompts_are_not_judged() -> None:

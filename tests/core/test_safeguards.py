@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.core.builders import T0, V1, V2, a_policy, a_reading, after
+from tests.core.builders import V1, V2, a_case, a_policy, a_reading, after
 
 from prompt_operator.core.correlation import CommonCause, Factor, Tally
 from prompt_operator.core.ledger import Execution, Ledger
@@ -20,25 +19,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 NOW = after(hours=30)
-
-
-def a_case(**changed: Any) -> Case:
-    """Return a case that no guard objects to, but for what is changed."""
-    case = Case(
-        now=NOW,
-        suspended=False,
-        mode="Active",
-        auto="Enabled",
-        policy=a_policy(),
-        judged_at=NOW,
-        fresh_for=timedelta(seconds=60),
-        judgement=a_reading().rollback,
-        activated_at=T0,
-        choice=Choice(V1),
-        overridden=False,
-        ledger=Ledger(),
-    )
-    return replace(case, **changed)
 
 
 def executed(*instants: datetime, counted: bool = True) -> Ledger:

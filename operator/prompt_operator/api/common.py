@@ -224,6 +224,16 @@ class Evidence(ApiModel):
     at: Timestamp = Field(description="When it was measured.")
 
 
+Inputs = Annotated[
+    str,
+    Field(
+        max_length=16384,
+        description="What the safeguards were given, as JSON: with it the decision can be made again "
+        "(kubectl prompt audit replay).",
+    ),
+]
+
+
 class ObjectMeta(ApiModel):
     """The part of `metadata` that the operator reads; it is not part of the generated schema."""
 

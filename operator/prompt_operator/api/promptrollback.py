@@ -14,6 +14,7 @@ from prompt_operator.api.common import (
     Evidence,
     Generation,
     Identifier,
+    Inputs,
     Measurement,
     ObjectName,
     Outcome,
@@ -54,7 +55,7 @@ class Signature(ApiModel):
 
 _FIXED = immutable(
     *("promptRef", "fromVersion", "toVersion", "reason", "requestedBy", "trigger", "decision", "decidedAt"),
-    *("requestRef", "contentHash", "guard", "rule", "evidence"),
+    *("requestRef", "contentHash", "guard", "rule", "evidence", "inputs"),
     instead="create a new PromptRollback instead",
 )
 
@@ -96,7 +97,7 @@ class PromptRollbackSpec(ApiModel):
             "self.trigger != 'Automatic' || (has(self.decision) && has(self.decidedAt))",
             "an automatic rollback is a record: it needs decision and decidedAt",
         ),
-        *_record_only("decision", "decidedAt"),
+        *_record_only("decision", "decidedAt", "inputs"),
         cel(
             "has(self.decision) == has(self.decidedAt)",
             "decision and decidedAt must be given together",
@@ -137,6 +138,7 @@ class PromptRollbackSpec(ApiModel):
     evidence: Annotated[tuple[Evidence, ...], list_atomic(16)] = Field(
         default=(), description="What was measured when it was decided."
     )
+    inputs: Inputs | None = None
     release: Signature | None = Field(
         default=None, description="Set it to lift the hold on the rejected version; it may then be activated again."
     )

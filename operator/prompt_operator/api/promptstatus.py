@@ -14,6 +14,7 @@ from prompt_operator.api.common import (
     Evidence,
     Generation,
     Identifier,
+    Inputs,
     LongText,
     Measurement,
     ObjectName,
@@ -70,6 +71,7 @@ class Decision(ApiModel):
     evidence: Annotated[tuple[Evidence, ...], list_atomic(16)] = Field(
         default=(), description="What was measured when it was decided."
     )
+    inputs: Inputs | None = None
 
 
 class Held(ApiModel):

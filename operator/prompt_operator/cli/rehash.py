@@ -9,14 +9,13 @@ import click
 from prompt_operator.api.prompt import Prompt
 from prompt_operator.cli import options, patching, printing, reading
 from prompt_operator.cli.failures import Refused
-from prompt_operator.core.versions import ACCEPTED_HASH_ANNOTATION, record_of
+from prompt_operator.core.versions import ACCEPTED_HASH_ANNOTATION, ACCEPTED_REASON_ANNOTATION, record_of
 from prompt_operator.ports import PROMPT, PROMPT_VERSION
 
 if TYPE_CHECKING:
     from prompt_operator.cli.session import Session
     from prompt_operator.core.versions import VersionRecord
 
-ACCEPTED_REASON_ANNOTATION = "promptops.dev/accepted-reason"
 """Who accepted it and why, for people."""
 _MEANING = (
     "Accept it only if you know who changed the content and why: the changed content may then be activated and is\n"

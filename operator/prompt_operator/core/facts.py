@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     from prompt_operator.api.common import Measurement
     from prompt_operator.api.prompt import Prompt
+    from prompt_operator.core.audit.entry import Audited
     from prompt_operator.core.correlation import Factor, Tally
     from prompt_operator.core.ledger import RollbackRecord
     from prompt_operator.core.policy import Effective
     from prompt_operator.core.projection import ObservedConfigMap
     from prompt_operator.core.rules.judgement import Judgement
+    from prompt_operator.core.rules.measure import Measured, Need
     from prompt_operator.core.rules.model import Rule
     from prompt_operator.core.rules.profile import Profile
     from prompt_operator.core.rules.streak import Streak
@@ -36,6 +38,8 @@ class RuleReading:
     """The same measurement at the confidence of rollbacks."""
     at: datetime
     """Instant the newest usable answer of Prometheus belongs to."""
+    basis: Mapping[Need, Measured] | None = field(default=None, compare=False, repr=False)
+    """What `rollback` was judged on; kept while the rule fires and may roll back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ class Facts:
     measured: bool = True
     """There is a Prometheus: what was not judged yet, as after a restart, will be."""
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    audited: Audited | None = None
+    """What the audit trail holds; None while that is not known, or without a trail."""
 
     def fresh_for_rule(self, rule: Rule) -> timedelta:
         """Return how old the reading of a rule may be before it is stale: slow windows are asked less often."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from prompt_operator.api.common import Evidence
 from prompt_operator.core.conditions import summary_of
+from prompt_operator.core.managed import SIGNATURES, signed_at
 from prompt_operator.core.reasons import Objection
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class RollbackRecord:
     """Which safeguard objected; empty where none did."""
     evidence: tuple[Evidence, ...] = ()
     """What was measured when it was decided."""
+    signed: tuple[tuple[str, datetime], ...] = ()
+    """Members that a person signed, `release` or `acknowledge`, and when."""
 
     @property
     def executed(self) -> bool:
@@ -196,4 +199,5 @@ def record_of(manifest: Mapping[str, Any]) -> RollbackRecord:
         seen=summary_of(status, "outcome"),
         guard=spec.get("guard", ""),
         evidence=tuple(map(Evidence.model_validate, spec.get("evidence") or ())),
+        signed=tuple((member, signed_at(manifest, member)) for member in SIGNATURES if member in spec),
     )

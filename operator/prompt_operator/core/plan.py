@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from prompt_operator.api.promptrollback import PromptRollbackStatus
     from prompt_operator.api.promptstatus import Decision, PromptStatus
+    from prompt_operator.core.audit.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,20 @@ class Tell:
     rollback: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Put an entry on the audit trail; one whose id the trail holds already is left out."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Put on the audit trail what a PromptRollback tells; it is read for that, because the store keeps less of it."""
+
+    name: str
+
+
 Effect: TypeAlias = (
     WriteStatus
     | ApplyConfigMap
@@ -101,6 +116,8 @@ Effect: TypeAlias = (
     | ObserveRecord
     | DeleteRecord
     | Tell
+    | Audit
+    | AuditRecord
 )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from prompt_operator.api.promptstatus import Decision, HandledRequest, PromptStatus
 from prompt_operator.core import health, records, situation
 from prompt_operator.core.activation import activated, held_of, override_of, rollbacks_of, rolled_back
+from prompt_operator.core.audit.due import due
 from prompt_operator.core.baseline import frozen, own
 from prompt_operator.core.conditions import Wanted, transition
 from prompt_operator.core.evidence import queries_of, with_queries
@@ -253,6 +254,8 @@ def _effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:
     if after != before:
         yield WriteStatus(after)
     yield from _told(outcome, after)
+    healed = any(isinstance(effect, ApplyConfigMap) and effect.healed for effect in outcome.projection.effects)
+    yield from due(outcome.facts, outcome.turn.refused, now, healed=healed)
 
 
 def _record_effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:

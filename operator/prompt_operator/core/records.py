@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from prompt_client import wire
 from prompt_operator.api.common import API_VERSION, rfc3339
 from prompt_operator.api.promptrollback import PromptRollbackStatus
+from prompt_operator.core.audit.entry import packed
+from prompt_operator.core.audit.inputs import inputs_of
 from prompt_operator.core.conditions import Wanted, find, summary, transition
 from prompt_operator.core.evidence import evidence_of, measurements_of, queries_of, snapshot_of, with_queries
 from prompt_operator.core.plan import CreateRecord, Effect, ObserveRecord, Tell, WriteRecordStatus
@@ -70,6 +72,7 @@ def record_of_decision(facts: Facts, decision: Decision) -> CreateRecord | None:
         "contentHash": decision.from_hash,
         "rule": decision.rule,
         "evidence": _plain(decision.evidence),
+        "inputs": decision.inputs,
     }
     return CreateRecord(_manifest(facts, decision.id, spec))
 
@@ -80,7 +83,7 @@ def records_of_refusals(facts: Facts, refused: Iterable[Refused], now: datetime)
     for each in refused:
         if each.refusal.objection in PASSING:
             continue
-        name = _episode(facts, each, now)
+        name = episode(facts, each, now)
         if name not in names:
             yield CreateRecord(_manifest(facts, name, _refusal(facts, each, now)))
             yield _told(facts, each)
@@ -108,6 +111,7 @@ def record_of_refused_request(facts: Facts, refused: RefusedRequest, now: dateti
         "decidedAt": rfc3339(now),
         "requestRef": {"name": request.name},
         "guard": refused.reason,
+        "inputs": refused.inputs,
     }
     name = decision_id(facts.prompt.metadata.name, request.at, request.uid, "refused")
     told = Tell("Warning", Reason.ROLLBACK_REFUSED, "Rollback", f"{refused.reason}: {refused.message}", request.name)
@@ -196,6 +200,7 @@ def _refusal(facts: Facts, refused: Refused, now: datetime) -> dict[str, Any]:
         "guard": refused.refusal.objection,
         "rule": refused.reading.rule.name,
         "evidence": _plain(evidence_of(facts, refused.reading)),
+        "inputs": packed(inputs_of(refused.case, refused.reading)),
     }
 
 
@@ -204,7 +209,8 @@ def _plain(evidence: Iterable[Evidence]) -> list[dict[str, Any]] | None:
     return [each.model_dump(by_alias=True, exclude_none=True, mode="json") for each in evidence] or None
 
 
-def _episode(facts: Facts, refused: Refused, now: datetime) -> str:
+def episode(facts: Facts, refused: Refused, now: datetime) -> str:
+    """Return the name of a refusal: one for all looks while the rule goes on firing and the guard objecting."""
     since = refused.reading.streak.fired_at or now
     prompt = facts.prompt.metadata
     return decision_id(prompt.name, since, prompt.uid, refused.reading.rule.name, refused.refusal.objection)

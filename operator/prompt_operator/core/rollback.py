@@ -7,6 +7,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.promptstatus import Decision
+from prompt_operator.core.audit.entry import packed
+from prompt_operator.core.audit.inputs import inputs_of, inputs_of_request
 from prompt_operator.core.correlation import common_cause, factors_of
 from prompt_operator.core.evidence import snapshot_of
 from prompt_operator.core.ledger import ledger_of
@@ -33,6 +35,8 @@ class Refused:
 
     reading: RuleReading
     refusal: Refusal
+    case: Case
+    """What the guard was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,10 @@ class RefusedRequest:
     """A person's request that cannot be executed."""
 
     request: RollbackRecord
-    reason: str
+    reason: Reason | Objection
     message: str
+    inputs: str
+    """What it was decided on, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +100,11 @@ def _automatic(facts: Facts, stand: Standing, mode: str, now: datetime) -> Turn:
     choice = target_from(facts, stand.active, stand.holds)
     refused = []
     for reading in firing(facts, stand):
-        refusal = first_refusal(_case(facts, stand, mode, reading, choice, now))
+        case = _case(facts, stand, mode, reading, choice, now)
+        refusal = first_refusal(case)
         if refusal is None:
-            return Turn(_rollback_by_rule(facts, stand, reading, choice, now))
-        refused.append(Refused(reading, refusal))
+            return Turn(_rollback_by_rule(facts, stand, reading, case))
+        refused.append(Refused(reading, refusal, case))
     return Turn(refused=tuple(refused))
 
 
@@ -132,7 +139,8 @@ def _fresh_for(facts: Facts, reading: RuleReading) -> timedelta:
     return facts.fresh_for if reading.streak.state is State.UNKNOWN else facts.fresh_for_rule(reading.rule)
 
 
-def _rollback_by_rule(facts: Facts, stand: Standing, reading: RuleReading, choice: Choice, now: datetime) -> Decision:
+def _rollback_by_rule(facts: Facts, stand: Standing, reading: RuleReading, case: Case) -> Decision:
+    now, choice = case.now, case.choice
     return Decision(
         id=decision_id(facts.prompt.metadata.name, now, facts.prompt.metadata.uid, stand.active, reading.rule.name),
         kind="Rollback",
@@ -145,20 +153,28 @@ def _rollback_by_rule(facts: Facts, stand: Standing, reading: RuleReading, choic
         reason=shortened(f"{reading.rule.name}: {reading.rollback.message}"),
         at=now,
         evidence=snapshot_of(facts, reading),
+        inputs=packed(inputs_of(case, reading)),
     )
 
 
 def _manual(facts: Facts, stand: Standing, request: RollbackRecord, now: datetime) -> Turn:
-    if request.from_version != stand.active:
-        return Turn(refused_request=RefusedRequest(request, Reason.STALE_REQUEST, _stale(request, stand)))
     choice = _requested_target(facts, stand, request)
-    if not choice.version:
-        reason = Objection.TARGET_UNHEALTHY if choice.rejected else Objection.NO_TARGET
-        message = (
-            "; ".join(choice.rejected) or "there is no earlier version to go back to: fix forward, or use Fallback"
-        )
-        return Turn(refused_request=RefusedRequest(request, reason, message))
-    return Turn(_rollback_by_person(facts, stand, request, choice, now))
+    inputs = packed(inputs_of_request(request, stand.active, choice, now))
+    reason = request_refusal(request.from_version, stand.active, choice)
+    if reason is None:
+        return Turn(_rollback_by_person(facts, stand, request, choice, now, inputs))
+    none = "there is no earlier version to go back to: fix forward, or use Fallback"
+    message = _stale(request, stand) if reason is Reason.STALE_REQUEST else "; ".join(choice.rejected) or none
+    return Turn(refused_request=RefusedRequest(request, reason, message, inputs))
+
+
+def request_refusal(from_version: str, active: str, choice: Choice) -> Reason | Objection | None:
+    """Say why a person's request cannot be executed, or None: no other guard stops a person."""
+    if from_version != active:
+        return Reason.STALE_REQUEST
+    if choice.version:
+        return None
+    return Objection.TARGET_UNHEALTHY if choice.rejected else Objection.NO_TARGET
 
 
 def _stale(request: RollbackRecord, stand: Standing) -> str:
@@ -177,7 +193,7 @@ def _requested_target(facts: Facts, stand: Standing, request: RollbackRecord) ->
 
 
 def _rollback_by_person(
-    facts: Facts, stand: Standing, request: RollbackRecord, choice: Choice, now: datetime
+    facts: Facts, stand: Standing, request: RollbackRecord, choice: Choice, now: datetime, inputs: str
 ) -> Decision:
     return Decision(
         id=decision_id(facts.prompt.metadata.name, now, request.uid),
@@ -192,6 +208,7 @@ def _rollback_by_person(
         request_ref=request.name,
         at=now,
         evidence=snapshot_of(facts),
+        inputs=inputs,
     )
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from prompt_client import wire
 from prompt_operator.core.conditions import summary_of
+from prompt_operator.core.managed import UNWRITTEN, Written, written
 from prompt_operator.core.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ACCEPTED_HASH_ANNOTATION = "promptops.dev/accepted-hash"
+ACCEPTED_REASON_ANNOTATION = "promptops.dev/accepted-reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class VersionRecord:
     seen: tuple[str, ...]
     """What status says: observedGeneration, stage, and status/reason of each condition."""
     deleting: bool
+    accepted: Written = UNWRITTEN
+    """Which field manager set `accepted_hash`, and when."""
+    accepted_reason: str = ""
+    """Annotation that says who accepted it and why, as `kubectl prompt rehash` writes it."""
 
     def problem(self, known_hash: str = "") -> Reason | None:
         """Say why this version cannot be activated, or None.
@@ -107,6 +113,8 @@ def record_of(manifest: Mapping[str, Any]) -> VersionRecord:
         activated_at=status.get("activatedAt", ""),
         seen=_shared(summary_of(status, "stage")),
         deleting="deletionTimestamp" in metadata,
+        accepted=_accepted(manifest),
+        accepted_reason=(metadata.get("annotations") or {}).get(ACCEPTED_REASON_ANNOTATION, "")[:1024],
     )
 
 
@@ -114,6 +122,12 @@ def record_of(manifest: Mapping[str, Any]) -> VersionRecord:
 def _shared(seen: tuple[str, ...]) -> tuple[str, ...]:
     """Return one tuple for all versions in the same state: there are only a few states."""
     return seen
+
+
+def _accepted(manifest: Mapping[str, Any]) -> Written:
+    if ACCEPTED_HASH_ANNOTATION not in (manifest["metadata"].get("annotations") or {}):
+        return UNWRITTEN
+    return written(manifest, "f:metadata", "f:annotations", f"f:{ACCEPTED_HASH_ANNOTATION}") or UNWRITTEN
 
 
 def _content_hash(spec: Mapping[str, Any]) -> str:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from prompt_operator.api.common import API_VERSION
+from prompt_operator.core.audit.entries import of_record
 from prompt_operator.core.leftovers import leftovers
 from prompt_operator.core.plan import (
     ApplyConfigMap,
+    Audit,
+    AuditRecord,
     CreateRecord,
     DeleteConfigMap,
     DeleteRecord,
@@ -21,7 +24,7 @@ from prompt_operator.core.plan import (
 )
 from prompt_operator.core.projection import MANAGER
 from prompt_operator.engine.store import Name
-from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_ROLLBACK, Happening
+from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_ROLLBACK, Happening, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from prompt_operator.api.common import ApiModel
     from prompt_operator.api.prompt import Prompt
     from prompt_operator.engine.store import Key, Store
-    from prompt_operator.ports import Cluster, Events, Kind, Manifest
+    from prompt_operator.ports import Cluster, Events, Kind, Manifest, Trail
     from prompt_operator.telemetry import Telemetry
 
 STATUS_MANAGER = "prompt-operator-status"
@@ -45,6 +48,7 @@ class Applier:
         store: takes in the answers, so that the next decision knows of them before the watch tells.
         telemetry: counts what was healed.
         wake: wakes the keys that an answer concerns.
+        trail: the audit trail.
     """
 
     cluster: Cluster
@@ -52,6 +56,7 @@ class Applier:
     store: Store
     telemetry: Telemetry
     wake: Callable[[Iterable[Key]], None]
+    trail: Trail
 
     async def apply(self, prompt: Prompt, effects: Iterable[Effect]) -> None:
         """Perform effects one after the other; the first failure ends it, and the next run does the rest."""
@@ -60,6 +65,8 @@ class Applier:
             if isinstance(effect, WriteStatus):
                 name = Name(prompt.metadata.namespace, prompt.metadata.name)
                 resource_version = await self.write_status(PROMPT, name, effect.status, resource_version)
+            elif isinstance(effect, Audit | AuditRecord):
+                await self._audit(prompt.metadata.namespace, effect)
             else:
                 await self._perform(prompt, effect)
 
@@ -108,8 +115,8 @@ class Applier:
                 self.store.forget(PROMPT_ROLLBACK, namespace, name, uid)
             case Tell():
                 self.events.publish(self._happening(prompt, effect))
-            case WriteStatus():
-                raise AssertionError("written by apply, which keeps track of the resourceVersion")
+            case WriteStatus() | Audit() | AuditRecord():
+                raise AssertionError("done by apply, which keeps track of the resourceVersion")
             case other:
                 assert_never(other)
 
@@ -150,6 +157,17 @@ class Applier:
             self.telemetry.rollbacks.labels(spec["trigger"].lower(), spec.get("rule", "")).inc()
         else:
             self.telemetry.refusals.labels(spec.get("guard", "")).inc()
+
+    async def _audit(self, namespace: str, effect: Audit | AuditRecord) -> None:
+        if isinstance(effect, Audit):
+            self.trail.offer(effect.entry)
+            return
+        try:
+            manifest = await self.cluster.get(PROMPT_ROLLBACK, namespace, effect.name)
+        except NotFound:
+            return  # deleted a moment ago, and the watch tells soon
+        for entry in of_record(manifest):
+            self.trail.offer(entry)
 
     def _seen_config_map(self, answer: Manifest) -> None:
         """Take in our own write; wake the prompt only where something of somebody else's is still in it."""

@@ -10,6 +10,7 @@ from prompt_operator.api.experiment import ExperimentStatus
 from prompt_operator.api.prompt import PromptSpec
 from prompt_operator.api.promptpolicy import PromptPolicyStatus
 from prompt_operator.api.promptversion import PromptVersionStatus
+from prompt_operator.core.audit import entries
 from prompt_operator.core.companions import (
     PolicyProblems,
     experiment_status,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from prompt_operator.core.versions import VersionRecord
     from prompt_operator.engine.apply import Applier
     from prompt_operator.engine.store import Key, PolicyRecord, Store
-    from prompt_operator.ports import Cluster, Kind
+    from prompt_operator.ports import Cluster, Kind, Manifest
     from prompt_operator.telemetry import Telemetry
 
 _POLICY_DELAY = 2.0
@@ -124,6 +125,12 @@ class Companions:
             now=now,
         )
         await self._write(PROMPT_POLICY, name, before, after, metadata["resourceVersion"])
+        self._audit_policy(manifest, in_force)
+
+    def _audit_policy(self, manifest: Manifest, in_force: Effective) -> None:
+        audited = self.applier.trail.audited
+        if audited is not None and audited.lacks(entries.policy_id(manifest), entries.policy_at(manifest)):
+            self.applier.trail.offer(entries.policy(manifest, in_force))
 
     async def _experiment(self, name: Name, now: datetime) -> None:
         manifest = await self.cluster.get(EXPERIMENT, *name)

@@ -31,6 +31,7 @@ from prompt_operator.ports import (
     Conflict,
     GiveUp,
     NotFound,
+    NoTrail,
     Retry,
     Terminating,
     UnknownKind,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from prompt_operator.core.facts import Facts
     from prompt_operator.core.rules.profile import Profile
     from prompt_operator.engine.rulegauges import RuleMetrics
-    from prompt_operator.ports import Clock, Cluster, Events, Kind, Manifest, Metrics
+    from prompt_operator.ports import Clock, Cluster, Events, Kind, Manifest, Metrics, Trail
     from prompt_operator.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Engine:
         pace: times.
         namespaces: the namespaces looked after; None means all.
         rule_metrics: which single rules are shown as metrics.
+        trail: the audit trail; None for none.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Engine:
         pace: Pace,
         namespaces: tuple[str, ...] | None = None,
         rule_metrics: RuleMetrics = "notNormal",
+        trail: Trail | None = None,
     ) -> None:
         self._clock, self._cluster, self._telemetry, self._mode, self._pace = clock, cluster, telemetry, mode, pace
         self._sources, self._profiles = sources, profiles
@@ -99,7 +102,8 @@ class Engine:
         self.queue: Queue[Key] = Queue(
             self._run, metrics=telemetry.queue("objects"), jitter=pace.jitter, workers=pace.workers
         )
-        self._applier = Applier(cluster, events, self.store, telemetry, self.wake)
+        self.trail = trail or NoTrail()
+        self._applier = Applier(cluster, events, self.store, telemetry, self.wake, self.trail)
         self._companions = Companions(cluster, self.store, self._applier, telemetry, Known(profiles, sources))
         self.rules = RuleClock(
             *(sources, profiles, clock),
@@ -154,6 +158,12 @@ class Engine:
         for kind in (PROMPT, PROMPT_VERSION, PROMPT_POLICY, EXPERIMENT):
             self.wake([Key(kind.kind, *name) for name, _ in self.store.names(kind)])
 
+    def wake_recorded(self) -> None:
+        """Have the prompts that have PromptRollbacks or a policy looked at: now it is known what the trail holds."""
+        prompts = {Key(PROMPT.kind, name.namespace, record.prompt) for name, record in self.store.rollbacks.items()}
+        policies = (Key(PROMPT_POLICY.kind, *name) for name, _ in self.store.names(PROMPT_POLICY))
+        self.wake([*sorted(prompts), *policies])
+
     def _wake_prompt(self, name: Name) -> None:
         self.queue.wake(Key(PROMPT.kind, *name))
 
@@ -175,7 +185,7 @@ class Engine:
             return None
         try:
             facts = gather(self.store, name, record, self.rules.readings(name), self._surroundings())
-            facts = replace(facts, normal=self.freezing.found(name))
+            facts = replace(facts, normal=self.freezing.found(name), audited=self.trail.audited)
         except ValidationError as error:
             raise GiveUp(
                 f"{key}: written under another CRD than this release's ({error.error_count()} problems)"

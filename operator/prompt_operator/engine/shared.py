@@ -11,11 +11,12 @@ from prompt_operator.core.rules.cadence import cadence_of
 from prompt_operator.core.unrecorded import gap_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
     from prompt_operator.core.policy import Effective
     from prompt_operator.core.rules.judgement import Judgement, Verdict
+    from prompt_operator.core.rules.measure import Measured, Need
     from prompt_operator.core.rules.model import Rule
     from prompt_operator.core.rules.reasons import Reason
     from prompt_operator.core.rules.streak import State, Streak
@@ -68,12 +69,20 @@ class Shared:
             found = self._steps[key] = old, rule, new
         return found[2]
 
-    def reading(self, rule: Rule, new: Streak, alert: Judgement, rollback: Judgement, at: datetime) -> RuleReading:
-        """Return the reading of these parts."""
+    def reading(
+        self,
+        rule: Rule,
+        new: Streak,
+        alert: Judgement,
+        rollback: Judgement,
+        at: datetime,
+        basis: Mapping[Need, Measured] | None,
+    ) -> RuleReading:
+        """Return the reading of these parts; a basis belongs to one rollback judgement only."""
         key = id(rule), id(new), id(alert), id(rollback), at
         found = self._readings.get(key)
         if found is None:
-            found = self._readings[key] = RuleReading(rule, new, alert, rollback, at)
+            found = self._readings[key] = RuleReading(rule, new, alert, rollback, at, basis)
         return found
 
     def shown(self, reading: RuleReading, policy: Effective, now: datetime) -> Shown:

@@ -242,12 +242,13 @@ class Watched:
         old = before.streak if before is not None else self.restored.pop(rule.name, shared.beginning)
         new = shared.step(old, alert.verdict, rule, self.policy.unknown_after)
         if before is not None and _failed(alert):  # the last answer stands and grows old; the streak stands still
-            return shared.reading(rule, new, before.alert, before.rollback, before.at)
+            return shared.reading(rule, new, before.alert, before.rollback, before.at, before.basis)
         alert = self._told(position, alert, new, measured, shared)
-        rollback = alert
+        rollback, basis = alert, None
         if new.firing and Action.ROLLBACK in rule.actions:
             rollback = self._judgement(rule, measured, self.policy.rollback_confidence)
-        return shared.reading(rule, new, alert, rollback, at)
+            basis = {need: measured[need] for need in self.plan.of_rule[position] if need in measured}
+        return shared.reading(rule, new, alert, rollback, at, basis)
 
     def _told(
         self, position: int, alert: Judgement, new: Streak, measured: Mapping[Need, Measured], shared: Shared

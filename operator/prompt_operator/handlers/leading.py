@@ -6,6 +6,7 @@ import asyncio
 import logging
 import platform
 import uuid
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from prompt_operator.adapters.lease import Election
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from prompt_operator.handlers.lifecycle import Running
     from prompt_operator.ports import Clock
 
+_PATIENCE = 2.0
+"""Seconds that the start waits to know what the audit trail holds; after that it goes on, and the trail follows."""
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +51,9 @@ async def work(running: Running, candidate: Election | None, stop: asyncio.Event
         _log.info("leading: Lease %s is held", candidate.lease)
     running.leading = True
     running.telemetry.leader.set(1)
+    if running.trail is not None:
+        context = {"release": version("prompt-operator"), "mode": str(running.mode.now)}
+        await running.trail.start(context, running.engine.wake_recorded, patience=_PATIENCE)
     running.engine.queue.start()
     loops = [asyncio.create_task(loop) for loop in running.engine.measuring()]
     try:

@@ -22,7 +22,9 @@ from prompt_operator.adapters.credentials import load as load_credentials
 from prompt_operator.adapters.events import EventRecorder
 from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.adapters.prometheus import PrometheusMetrics
+from prompt_operator.core.audit import entries
 from prompt_operator.engine.engine import Engine, Pace
+from prompt_operator.handlers.auditing import audit_trail
 from prompt_operator.handlers.leading import LeaseLost, election, work
 from prompt_operator.handlers.serving import serve
 from prompt_operator.handlers.watch import WATCHED, Forgetful, registry, scope
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
     from datetime import datetime
 
+    from prompt_operator.adapters.audit import AuditTrail
     from prompt_operator.adapters.credentials import Credentials
     from prompt_operator.breaker import Breaker
     from prompt_operator.core.rules.profile import Profile
@@ -72,6 +75,7 @@ class Running:
     lease_lost: str = ""
     """The Lease that could not be renewed in time."""
     breakers: tuple[Breaker, ...] = ()
+    trail: AuditTrail | None = None
 
 
 async def operate(
@@ -112,6 +116,7 @@ async def operate(
         )
         watch = ModeWatch(settings)
         mode = _Mode(watch.read())
+        trail = audit_trail(settings, cluster, credentials.namespace, clock, telemetry)
         engine = Engine(
             cluster=cluster,
             sources=sources,
@@ -123,10 +128,11 @@ async def operate(
             pace=Pace(tick=settings.tick.total_seconds(), workers=settings.workers, jitter=random.random),
             namespaces=settings.namespaces or None,
             rule_metrics=settings.rule_metrics,
+            trail=trail,
         )
         now = clock.now()
         running = Running(engine, telemetry, sources, mode, started_at=now, store_since=now)
-        running.breakers = tuple(each.breaker for each in asked)
+        running.breakers, running.trail = tuple(each.breaker for each in asked), trail
         servers = await stack.enter_async_context(contextlib.AsyncExitStack())
         await serve(servers, settings, running, cluster, clock)
         await _fill(running, stop)
@@ -135,13 +141,10 @@ async def operate(
             if started is not None:
                 started.set_result(running)
             candidate = election(settings.lease, credentials, clock)
-            if candidate is not None:
-                stack.push_async_callback(candidate.release)
-            beside = [
-                _follow_mode(running, watch),
-                engine.sweep_forever(WATCHED),
-                work(running, candidate, stop),
-            ]
+            for end in ([candidate.release] if candidate else []) + ([trail.aclose] if trail else []):
+                stack.push_async_callback(end)  # the trail ends before the Lease is given back
+            beside = [_follow_mode(running, watch, clock), engine.sweep_forever(WATCHED)]
+            beside.append(work(running, candidate, stop))
             await _watch(running, settings, credentials, stop, servers, beside)
     if running.lease_lost:
         raise LeaseLost(f"Lease {running.lease_lost} could not be renewed in time: another operator takes over")
@@ -228,11 +231,12 @@ def take_signals(stop: asyncio.Event) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
-async def _follow_mode(running: Running, watch: ModeWatch) -> None:
+async def _follow_mode(running: Running, watch: ModeWatch, clock: Clock) -> None:
     """Take the mode from the settings file as it is now, and have every prompt looked at when it changed."""
     while True:
         await asyncio.sleep(_MODE_EVERY)
         mode = watch.read()
         if mode != running.mode.now:
+            running.engine.trail.offer(entries.mode(running.mode.now, mode, clock.now()))
             running.mode.now = mode
             running.engine.wake_all()

@@ -74,6 +74,7 @@ def _checks(running: Running) -> dict[str, Callable[[], str]]:
         "store": lambda: running.waiting_for,
         "prometheus": lambda: _prometheus(running),
         "rules": lambda: _rules(running),
+        "audit": lambda: running.trail.trouble if running.trail else "",
     }
 
 
