@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from tests.cluster.operating import Operated, operated
 from tests.faults.scene import AT_ONCE, ONE_RULE, release_a_bad_one, roll_back, serve, sign
 

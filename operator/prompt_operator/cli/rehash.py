@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from prompt_operator.cli.session import Session
     from prompt_operator.core.versions import VersionRecord
 
-"""Who accepted it and why, for people."""
 _MEANING = (
     "Accept it only if you know who changed the content and why: the changed content may then be activated and is\n"
     "projected to applications at once where the version is active. Records of earlier rollbacks keep the old hash."

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ACCEPTED_HASH_ANNOTATION = "promptops.dev/accepted-hash"
 ACCEPTED_REASON_ANNOTATION = "promptops.dev/accepted-reason"
+"""Who accepted it and why, for people."""
 
 
 @dataclass(frozen=True, slots=True)
