@@ -6,6 +6,7 @@ The operator speaks plain HTTP to it, it speaks TLS to the server. Reads and wat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections import Counter, defaultdict
@@ -188,8 +189,9 @@ class Proxy:
         async with self._send(request, b"") as answer:
             response = web.StreamResponse(status=answer.status, headers=_passing(answer.headers))
             await response.prepare(request)
-            async for piece in answer.content.iter_any():
-                await response.write(piece)
+            with contextlib.suppress(ConnectionError):  # the operator is gone
+                async for piece in answer.content.iter_any():
+                    await response.write(piece)
             return response
 
     def _send(self, request: web.Request, body: bytes) -> Any:

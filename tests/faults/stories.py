@@ -195,7 +195,9 @@ def _record(found: Manifest) -> tuple[str | None, ...]:
 
 
 def _evidence(found: Manifest) -> list[dict[str, Any]]:
-    told = found["spec"].get("evidence", ())
+    """Return what the rule that decided rests on; what else was known depends on when slow windows were asked last."""
+    spec = found["spec"]
+    told = (each for each in spec.get("evidence", ()) if each.get("rule") == spec.get("rule"))
     return [{key: value for key, value in each.items() if key not in {"at", "query"}} for each in told]
 
 
