@@ -271,3 +271,43 @@ def test_times_are_text() -> None:
     """YAML would read 2026-01-01 as a date; to the API server it is text."""
     done = checked(GOOD.replace('text: "Greet {{ name }}."', "text: 2026-01-01"))
     assert (done.exit_code, done.stdout) == (0, "")
+
+
+def ruled(rule: str, spec: str = "") -> str:
+    """Manifests whose Prompt has this one rule."""
+    return GOOD.replace("spec: {version: 1.0.0}", f"spec: {{version: 1.0.0, {spec}rules: [{rule}]}}")
+
+
+def test_thresholds_that_the_buckets_cannot_tell_are_warnings() -> None:
+    """By the profile in force: the prompt's, the policy's, or the built-in one; not where nobody knows which."""
+    rule = '{name: a, condition: "latency_p99 > 20s"}'
+    spans = "metrics: {profile: spanmetrics}, "
+    warned = checked(ruled(rule, spans))
+    assert (warned.exit_code, len(warned.stdout.splitlines())) == (0, 1)
+    assert warned.stdout.startswith("-:2: warning: spec.rules[0].condition: latency_p99 > 20s can never be true: ")
+    assert checked(ruled(rule, spans), "--strict").exit_code == 1
+    policy = (
+        "---\n    {apiVersion: promptops.dev/v1alpha1, kind: PromptPolicy, metadata: {name: default}, "
+        f"spec: {{{spans.rstrip(', ')}}}}}\n"
+    )
+    assert "the last bucket of profile spanmetrics" in checked(ruled(rule) + policy).stdout
+    assert checked(ruled(rule)).stdout == ""
+    assert checked(ruled(rule, "policyRef: {name: elsewhere}, ")).stdout == ""
+    assert checked(ruled(rule, "metrics: {profile: own}, ")).stdout == ""
+    assert "profile native begins at 120s" in checked(ruled(rule.replace("20s", "3m"))).stdout
+
+
+def test_a_rollback_that_never_comes_is_a_warning() -> None:
+    """A custom metric that is one value, and a policy that rolls back by it."""
+    policy = """
+        apiVersion: promptops.dev/v1alpha1
+        kind: PromptPolicy
+        metadata: {name: default}
+        spec:
+          customMetrics: [{name: drift, unit: Score, value: avg by ($by) (drift)}]
+          rules: [{name: drifts, condition: drift > 3, actions: [Rollback]}]
+        """
+    done = checked(policy)
+    said = "-:1: warning: spec.rules[0].actions: Rollback never comes: how many requests the value of drift rests on"
+    assert done.stdout.startswith(said)
+    assert checked(policy + "  evidence: {rollbackConfidence: 90%}\n").stdout == ""

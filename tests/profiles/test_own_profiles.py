@@ -81,6 +81,10 @@ def test_a_mounted_config_map_is_read_once(tmp_path: Path) -> None:
         (OWN + "  error: {counter: a}", "quantities.error: Input should be 'requests', 'errors'"),
         (OWN + "  errors: {counter: a, scale: x}", "quantities.errors.scale: Input should be a valid number"),
         (OWN + "  latency_buckets: {counter: a}", "latency_buckets: latency_buckets is a histogram"),
+        (OWN + "  latency_buckets: {histogram: a, buckets: [1, 1]}", "quantities.latency_buckets: buckets must ascend"),
+        (OWN + "  latency_buckets: {histogram: a, buckets: [0]}", "quantities.latency_buckets.buckets.0: Input should"),
+        (OWN + "  latency_buckets: {histogram: a, buckets: [.inf]}", "quantities.latency_buckets.buckets.0: Input"),
+        (OWN + "  latency_sum: {counter: a, buckets: [1]}", "quantities.latency_sum: buckets are those of a histogram"),
         (
             "{name: own, extends: nativ}",
             "extends: unknown profile 'nativ', known are envoy-ai-gateway, litellm",

@@ -178,6 +178,14 @@ def test_a_quantile_lies_in_the_bucket_of_the_slow_requests(
     assert low < found.value <= high
 
 
+@pytest.mark.parametrize("profile", SHIPPED)
+def test_the_bounds_of_a_profile_are_those_that_are_exported(readings: dict[str, Reading], profile: str) -> None:
+    """What lint says of thresholds rests on the bounds that the real thing has unless it is told otherwise."""
+    found = readings[profile][Need(Quantity.LATENCY_BUCKETS, MINUTE)]
+    assert isinstance(found, Histogram)
+    assert [bound for bound, _ in found.buckets[:-1]] == pytest.approx(SHIPPED[profile].latency_bounds)
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_failing_version_fires(readings: dict[str, Reading], profile: str) -> None:
     """A quarter of the requests fail: the rule that rolls back is true at its confidence, and a laxer one is not."""

@@ -71,8 +71,10 @@ def _alone(document: Document, documents: list[Document]) -> Iterator[Finding]:
     if not found and document.kind == "PromptVersion":
         found += _bad_content(document)
     found += rulefindings.bad_metrics(document)
-    found += rulefindings.bad_rules(document, rulefindings.policy_of(document, documents))
+    policy = rulefindings.policy_of(document, documents)
+    found += rulefindings.bad_rules(document, policy)
     yield from (Finding(document, ERROR, path, message) for path, message in found)
+    yield from (Finding(document, WARNING, *problem) for problem in rulefindings.futile_rules(document, policy))
     idle = unimplemented.not_implemented(document.spec, _IDLE.get(document.kind, ()))
     if idle is not None:
         yield Finding(document, WARNING, "", idle.message)

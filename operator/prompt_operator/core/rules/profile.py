@@ -41,7 +41,8 @@ class Source(_Data):
     """Where one quantity comes from: a counter, several that are added up, or a classic histogram by its base name.
 
     `scale` turns the exported unit into ours (0.001 for milliseconds). `absent: zero` says that without a matching
-    series nothing of the kind happened, provided that the requests are there.
+    series nothing of the kind happened, provided that the requests are there. `buckets` are the upper bounds that the
+    exporter has by default, in its unit and without +Inf; it may be configured otherwise, so nothing is judged by them.
     """
 
     counter: Name | None = None
@@ -50,6 +51,7 @@ class Source(_Data):
     where: tuple[Matcher, ...] = ()
     scale: float = Field(default=1.0, gt=0)
     absent: Literal["unknown", "zero"] = "unknown"
+    buckets: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -62,6 +64,10 @@ class Source(_Data):
     def _one(self) -> Self:
         if sum(given is not None for given in (self.counter, self.counters, self.histogram)) != 1:
             raise ValueError("give exactly one of counter, counters, histogram")
+        if self.buckets and self.histogram is None:
+            raise ValueError("buckets are those of a histogram")
+        if list(self.buckets) != sorted(set(self.buckets)):
+            raise ValueError("buckets must ascend")
         return self
 
 
@@ -81,6 +87,12 @@ class Profile(_Data):
     verified: str = "not verified"
     identity: IdentityLabels
     quantities: Annotated[dict[Quantity, Source], Field(min_length=1)]
+
+    @property
+    def latency_bounds(self) -> tuple[float, ...]:
+        """The default bucket bounds of the latency, in seconds; empty where they are not known."""
+        source = self.quantities.get(Quantity.LATENCY_BUCKETS)
+        return () if source is None else tuple(round(bound * source.scale, 9) for bound in source.buckets)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
