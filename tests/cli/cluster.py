@@ -221,8 +221,9 @@ class FakeCluster:
         raise AssertionError((kind, body, manager, subresource, force))
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
-        """Not used: the command deletes nothing."""
-        raise AssertionError((kind, namespace, name, uid))
+        """Delete the object with this uid."""
+        found = self.objects.pop((kind.kind, namespace, name))
+        assert found["metadata"]["uid"] == uid
 
     def run(self, *args: str) -> Result:
         """Run the command on this cluster."""

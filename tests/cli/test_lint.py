@@ -181,11 +181,14 @@ def test_fields_without_effect_and_absent_versions_are_warnings() -> None:
         apiVersion: promptops.dev/v1alpha1
         kind: Prompt
         metadata: {name: greeting}
-        spec: {version: 1.0.0, retention: {versions: 5}, metrics: {source: main, profile: otel-genai-v1}}
+        spec:
+          version: 1.0.0
+          rollout: {strategy: Canary, unit: User, steps: [{weight: 5}]}
+          metrics: {source: main, profile: otel-genai-v1}
         """
     done = checked(text)
     assert done.exit_code == 0
-    idle = "accepted, but without effect in this release: spec.retention"
+    idle = "accepted, but without effect in this release: spec.rollout.steps, spec.rollout.unit"
     assert done.stdout.splitlines() == [
         f"-:1: warning: {idle}",
         "-:1: warning: spec.version: PromptVersion greeting-1.0.0 is not among these files",

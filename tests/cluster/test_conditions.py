@@ -318,7 +318,6 @@ async def test_observed_generation_follows_a_change_that_means_nothing(operator:
 FIELDS: dict[str, dict[str, Any]] = {
     "rollout.steps": {"rollout": {"strategy": "Canary", "steps": [{"weight": 5}]}},
     "rollout.unit": {"rollout": {"strategy": "Canary", "steps": [{"weight": 5}], "unit": "User"}},
-    "retention": {"retention": {"versions": 5}},
     "metrics.source": {"metrics": {"source": "main"}},
     "rollback.globalRateLimit": {"rollback": {"globalRateLimit": "5/min"}},
     "rollback.correlatedBreach": {"rollback": {"correlatedBreach": {"share": "20%", "atLeast": 3}}},

@@ -32,7 +32,7 @@ STATES: dict[str, dict[str, Any]] = {
     "conflicting": {"delivery": {"configMapName": "foreign"}},
     "ruled": {"rules": [{"name": "mine", "condition": "error_rate > 5"}]},
     "orphaned": {"policyRef": {"name": "nowhere"}},
-    "idle": {"retention": {"versions": 5}},
+    "idle": {"rollout": {"strategy": "Canary", "steps": [{"weight": 5}]}},
     "strict": {"policyRef": {"name": "strict"}},
 }
 READY = {

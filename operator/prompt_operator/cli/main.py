@@ -15,6 +15,7 @@ from prompt_operator.cli.fallback import fallback
 from prompt_operator.cli.get import get
 from prompt_operator.cli.history import history
 from prompt_operator.cli.lint import lint
+from prompt_operator.cli.prune import prune
 from prompt_operator.cli.rehash import rehash
 from prompt_operator.cli.release import release
 from prompt_operator.cli.restore import restore
@@ -28,7 +29,7 @@ from prompt_operator.cli.testrules import test_rules
 
 VERBS = (
     *(get, explain, history, diff, lint, test_rules, rollback, release, retry, ack, review),
-    *(suspend, resume, fallback, enable, rehash, backup, restore),
+    *(suspend, resume, fallback, enable, rehash, backup, restore, prune),
 )
 
 

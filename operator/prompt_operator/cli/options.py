@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from prompt_operator.cli.failures import told
+from prompt_operator.cli.failures import Refused, told
 from prompt_operator.cli.session import Target, connect
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ def sure(question: str, *, yes: bool) -> None:
     """Ask on a terminal whether to go on; elsewhere (a script, a pipeline) nobody can answer and nobody is asked."""
     if not yes and _on_terminal():
         click.confirm(question, abort=True, err=True)
+
+
+def surely(question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be undone; where nobody can answer, only `--yes` goes on."""
+    if not yes and not _on_terminal():
+        raise Refused("This cannot be undone and nobody can be asked here: run it with --yes. Nothing was done.")
+    sure(question, yes=yes)
 
 
 def _on_terminal() -> bool:

@@ -11,7 +11,6 @@ from prompt_operator.core.reasons import ConditionType, Reason
 PROMPT = (
     "rollout.steps",
     "rollout.unit",
-    "retention",
 )
 PROMPT_VERSION = ("includes",)
 PROMPT_POLICY = (
