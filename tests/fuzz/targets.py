@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import cache
+from math import inf
 from typing import TYPE_CHECKING
 
 import promql_parser
@@ -13,10 +14,12 @@ from prompt_operator.cli import rulefile
 from prompt_operator.cli.failures import BadFile
 from prompt_operator.cli.rulecase import BUILT_IN, case_of
 from prompt_operator.core.rules import tenantql
-from prompt_operator.core.rules.baseline import Baselines
+from prompt_operator.core.rules.baseline import of_values
 from prompt_operator.core.rules.errors import RuleError
+from prompt_operator.core.rules.futile import unreachable
 from prompt_operator.core.rules.grammar import parse
-from prompt_operator.core.rules.measure import needs
+from prompt_operator.core.rules.measure import Amount, Histogram, needs
+from prompt_operator.core.rules.metrics import Quantity
 from prompt_operator.core.rules.model import compile_rule
 from prompt_operator.core.rules.profile import IdentityLabels, parse_profile
 from prompt_operator.core.rules.syntax import to_text
@@ -25,6 +28,7 @@ from prompt_operator.core.rules.verdict import judge
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from prompt_operator.core.rules.measure import Measured
     from prompt_operator.core.rules.profile import Profile
 
 
@@ -47,8 +51,13 @@ def condition(data: bytes) -> None:
     assert to_text(parse(normal)) == normal, (text, normal)
 
 
+_HUNDRED: Measured = Amount(100.0)
+_BUCKETS: Measured = Histogram(((1.0, 50.0), (10.0, 90.0), (inf, 100.0)))
+"""A tenth lies in the last bucket, so the p95 is not known."""
+
+
 def rule(data: bytes) -> None:
-    """Any four fields, a line each, are a rule that can be judged on nothing, or a RuleError."""
+    """Any four fields, a line each, are a rule that can be judged, on nothing and on something, or a RuleError."""
     condition_, window, hold, keep, *_ = [*_text(data).split("\n"), *[""] * 4]
     try:
         compiled = compile_rule(
@@ -57,8 +66,18 @@ def rule(data: bytes) -> None:
     except RuleError as error:
         _refused(error)
         return
-    assert needs(compiled)
-    assert judge(compiled, {}, Baselines(), min_samples=1, confidence=0.9999).message
+    asked = needs(compiled)
+    assert asked
+    something = {need: _BUCKETS if need.quantity is Quantity.LATENCY_BUCKETS else _HUNDRED for need in asked}
+    normal = of_values(dict.fromkeys(compiled.metrics, 2.0))
+    for measured in ({}, something):
+        told, untold = (
+            judge(compiled, measured, normal, min_samples=1, confidence=0.9999, told=told) for told in (True, False)
+        )
+        assert told.message
+        assert (told.verdict, told.because) == (untold.verdict, untold.because)
+    for each in _profiles().values():
+        assert all(unreachable(compiled, each))
 
 
 def profile(data: bytes) -> None:
