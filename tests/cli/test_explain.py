@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.cli.cluster import (
     FINE,
@@ -20,7 +20,10 @@ from tests.cli.cluster import (
     version,
 )
 
-from prompt_operator.ports import PROMPT_ROLLBACK
+from prompt_operator.ports import PROMPT_POLICY, PROMPT_ROLLBACK, Forbidden
+
+if TYPE_CHECKING:
+    from prompt_operator.ports import Kind, Manifest
 
 EXPLORED = {
     "decisions": [
@@ -141,6 +144,52 @@ def test_a_critical_rule_that_a_guard_keeps_from_rolling_back() -> None:
           To go back by hand: kubectl prompt rollback greeting -n shop --reason "…"
           To let applications use their default: kubectl prompt fallback greeting -n shop
         """)  # noqa: E501
+
+
+UNKNOWN = {"state": "Unknown", "since": at(0), "message": "no data"}
+
+
+def unknown(*names: str, **spec: Any) -> dict[str, Any]:
+    """A prompt whose rules of these names are Unknown."""
+    return prompt(status={"rules": [{"name": name, **UNKNOWN} for name in names]}, spec=spec)
+
+
+def test_a_rule_without_data_is_told_with_its_query() -> None:
+    """Computed from prompt, policy and profile, as status has none: a metric of the policy, and one of the profile."""
+    rules = [{"name": "drifts", "condition": "drift[1h] > 3 and slower_than_10s > 5% and drift[1h] < 9"}]
+    metrics = [{"name": "drift", "unit": "Score", "value": "avg by ($by) (drift)"}]
+    policy = thing(PROMPT_POLICY, "default", {"customMetrics": metrics, "metrics": {"profile": "spanmetrics"}})
+    own = 'k8s_namespace_name="shop",gen_ai_prompt_name="greeting",gen_ai_prompt_version="1.0.0"'
+    by = "k8s_namespace_name, gen_ai_prompt_name, gen_ai_prompt_version"
+    shown = told(unknown("drifts", "gone", rules=rules), policy)
+    assert "  drifts is Unknown for 10m: no data\n    asked by\n" in shown
+    assert f"    (avg by ({by}) (drift{{{own}}}))\n" in shown
+    assert shown.count("avg by") == 1
+    histogram = f"increase(traces_span_metrics_duration_milliseconds_bucket{{{own}"
+    assert f"    1 - histogram_fraction(0, 10000, sum by (le) ({histogram}" in shown
+    assert "  gone is Unknown for 10m: no data\n\n" in shown
+
+
+def test_the_built_in_rules_need_no_policy() -> None:
+    """Where none is there, the built-in one is in force."""
+    shown = told(unknown("critical-error-rate"))
+    assert 'asked by\n    (sum(increase(llm_prompt_requests_total{prompt_namespace="shop",prompt="greeting"' in shown
+
+
+def test_no_query_is_told_that_may_be_another() -> None:
+    """A policy that may not or cannot be read, or a profile that is not shipped, may say anything."""
+
+    class Closed(FakeCluster):
+        async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
+            if kind is PROMPT_POLICY:
+                raise Forbidden("GET PromptPolicy: 403 Forbidden")
+            return await super().get(kind, namespace, name)
+
+    closed = Closed.of(unknown("critical-error-rate")).run("explain", "greeting")
+    own = told(unknown("critical-error-rate", metrics={"profile": "own"}))
+    newer = told(unknown("critical-error-rate"), thing(PROMPT_POLICY, "default", {"mode": "Later"}))
+    for shown in (closed.stdout, own, newer):
+        assert "critical-error-rate is Unknown for 10m: no data\n\n" in shown
 
 
 def test_a_suspended_prompt_in_fallback() -> None:

@@ -6,11 +6,20 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+from pydantic import ValidationError
 
+from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.cli import options, printing, reading
 from prompt_operator.cli.explanation import Case, rejected, sections
+from prompt_operator.core.policy import effective
+from prompt_operator.core.rules.measure import Identity
+from prompt_operator.core.rules.resolved import queries_of
+from prompt_operator.ports import Forbidden
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prompt_operator.api.prompt import Prompt
     from prompt_operator.cli.explanation import Section
     from prompt_operator.cli.session import Session
 
@@ -28,11 +37,27 @@ async def explain(session: Session, name: str, output: str) -> None:
     wanted = {rejected(prompt), prompt.status.active_version} - {None}
     found = {version: await reading.version_if_there(session, name, version) for version in sorted(map(str, wanted))}
     versions = {version: manifest for version, manifest in found.items() if manifest is not None}
-    told = sections(Case(prompt, await reading.rollbacks(session, name), versions, session.flags, session.now()))
+    rollbacks, queries = await reading.rollbacks(session, name), await _queries(session, prompt)
+    told = sections(Case(prompt, rollbacks, versions, session.flags, session.now(), queries))
     if output == "table":
         _print(told)
     else:
         printing.document([asdict(section) for section in told], output)
+
+
+async def _queries(session: Session, prompt: Prompt) -> Mapping[str, tuple[str, ...]]:
+    """Return what the values of each rule in force are asked by; nothing where policy or profile are not known here."""
+    reference, active = prompt.spec.policy_ref, prompt.status.active_version
+    try:
+        policy = await reading.policy_if_there(session, reference.name if reference else "default")
+    except (Forbidden, ValidationError):  # who may not read the policy, or has an older one of us, is told the rest
+        return {}
+    in_force = effective(prompt.spec, policy.spec if policy else None, prompt.metadata.namespace)
+    profile = load_profiles().get(in_force.profile)
+    if profile is None or not active:
+        return {}
+    version = Identity(prompt.metadata.namespace, prompt.metadata.name, active)
+    return {rule.name: queries_of(profile, rule, version) for rule in in_force.rules}
 
 
 def _print(told: tuple[Section, ...]) -> None:

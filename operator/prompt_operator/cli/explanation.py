@@ -5,7 +5,7 @@ Reasons and measurements are the operator's own sentences; nothing here judges a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.common import rfc3339
@@ -44,6 +44,8 @@ class Case:
     flags: str
     """Options of this run, for commands to copy."""
     now: datetime
+    queries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Rule -> what its values are asked by, as far as that can be told from policy and profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,15 @@ def _rules(case: Case) -> Iterator[str]:
     """Yield the rules that are not Normal, those first that say something: most that are Unknown have no traffic."""
     for rule in sorted(case.prompt.status.rules, key=lambda rule: (rule.state == "Unknown", rule.name)):
         yield from _rule(rule, case.now)
+        if rule.query is None and rule.state == "Unknown":
+            yield from _unanswered(case.queries.get(rule.name, ()))
+
+
+def _unanswered(queries: tuple[str, ...]) -> Iterator[str]:
+    """Status has no query of a rule that is Unknown: they are told from policy and profile."""
+    if queries:
+        yield "  asked by"
+    yield from (f"  {query}" for query in queries)
 
 
 def _rule(rule: RuleStatus, now: datetime) -> Iterator[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.prompt import Prompt
+from prompt_operator.api.promptpolicy import PromptPolicy
 from prompt_operator.api.promptrollback import PromptRollback
 from prompt_operator.api.promptversion import PromptVersion
 from prompt_operator.cli.failures import Refused
-from prompt_operator.ports import PROMPT, PROMPT_ROLLBACK, PROMPT_VERSION, NotFound, UnknownKind
+from prompt_operator.ports import PROMPT, PROMPT_POLICY, PROMPT_ROLLBACK, PROMPT_VERSION, NotFound, UnknownKind
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -51,6 +52,12 @@ async def version_if_there(session: Session, name: str, version: str) -> PromptV
     """Read a version of a prompt; None when there is none."""
     found = await manifest_if_there(session, PROMPT_VERSION, f"{name}-{version}")
     return None if found is None else PromptVersion.from_manifest(found)
+
+
+async def policy_if_there(session: Session, name: str) -> PromptPolicy | None:
+    """Read a policy; None when there is none."""
+    found = await manifest_if_there(session, PROMPT_POLICY, name)
+    return None if found is None else PromptPolicy.from_manifest(found)
 
 
 async def rollbacks(session: Session, name: str) -> tuple[PromptRollback, ...]:

@@ -13,6 +13,7 @@ from prompt_operator.core.rules.measure import needs_of
 from prompt_operator.core.rules.metrics import CustomSeries, Given, Mean, Quantile, Quantity, Share, Slower, Total
 from prompt_operator.core.rules.promql import unmeasured
 from prompt_operator.core.rules.recording import RECORDED_FROM, counts, grouping, increases
+from prompt_operator.core.rules.syntax import comparisons, metric_refs
 from prompt_operator.core.rules.units import format_window
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from prompt_operator.core.rules.measure import Identity
     from prompt_operator.core.rules.metrics import Metric, Series
+    from prompt_operator.core.rules.model import Rule
     from prompt_operator.core.rules.profile import Profile, Source
 
 
@@ -28,6 +30,13 @@ def resolved(profile: Profile, metric: Metric, window: timedelta, version: Ident
     if unmeasured(profile, needs_of(metric, window)):
         return ""
     return _Writer(profile, window, version).value(metric)
+
+
+def queries_of(profile: Profile, rule: Rule, version: Identity) -> tuple[str, ...]:
+    """Return the queries for what a rule's condition names, each once; none for what the profile does not measure."""
+    refs = (ref for comparison in comparisons(rule.condition.predicate) for ref in metric_refs(comparison))
+    found = (resolved(profile, rule.metrics[ref.name], ref.window or rule.window, version) for ref in refs)
+    return tuple(dict.fromkeys(query for query in found if query))
 
 
 class _Writer:
