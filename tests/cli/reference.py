@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 from click.testing import CliRunner
 
 from prompt_operator.cli.main import VERBS, main
@@ -34,12 +35,18 @@ and `list` on prompts, promptversions and promptrollbacks; `suspend`, `resume`, 
 
 def render() -> str:
     """Return the whole page."""
-    return "\n".join([_INTRODUCTION, *(_section(str(verb.name)) for verb in VERBS)])
+    return "\n".join([_INTRODUCTION, *(_section(*words) for verb in VERBS for words in _commands(verb))])
 
 
-def _section(verb: str) -> str:
-    shown = CliRunner().invoke(main, [verb, "--help"], prog_name="kubectl prompt", terminal_width=100)
-    return f"## {verb}\n\n```text\n{shown.output.rstrip()}\n```\n"
+def _commands(verb: click.Command) -> list[tuple[str, ...]]:
+    """Return the words of a verb, or of each verb of a group."""
+    name = str(verb.name)
+    return [(name, each) for each in verb.commands] if isinstance(verb, click.Group) else [(name,)]
+
+
+def _section(*words: str) -> str:
+    shown = CliRunner().invoke(main, [*words, "--help"], prog_name="kubectl prompt", terminal_width=100)
+    return f"## {' '.join(words)}\n\n```text\n{shown.output.rstrip()}\n```\n"
 
 
 if __name__ == "__main__":

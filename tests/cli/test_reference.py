@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from tests.cli import reference
 
+from prompt_operator.cli.audit import audit
 from prompt_operator.cli.main import VERBS, main
 
 
@@ -16,7 +17,7 @@ def test_the_reference_is_what_help_says() -> None:
     assert reference.FILE.read_text("utf-8") == reference.render()
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", [*VERBS, *audit.commands.values()], ids=lambda verb: verb.name)
 def test_each_verb_and_option_explains_itself(verb: object) -> None:
     """Every option has a help text, every verb a first line that is not cut off in the overview."""
     assert all(getattr(parameter, "help", "") for parameter in verb.params if parameter.param_type_name == "option")  # type: ignore[attr-defined]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.cluster.operating import Operated, operated
-from tests.faults.scene import AT_ONCE, ONE_RULE, release_a_bad_one, roll_back, serve, sign
+from tests.faults.scene import AT_ONCE, ONE_RULE, answer_to, release_a_bad_one, request, roll_back, serve, sign
+from tests.faults.wire import DEATHS, Fault, Wire, Write
 
 from prompt_operator.adapters.audit.segments import KEY, LABEL
 from prompt_operator.core.audit.chain import lines_of
@@ -18,10 +20,13 @@ from prompt_operator.ports import CONFIG_MAP
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from devcluster.cluster import Cluster
     from prompt_operator.core.audit.verify import Checked
     from prompt_operator.ports import Manifest
 
 ANCHOR = "trail-heads"
+WRITES = (Write("apply Prompt/status", 1), Write("create PromptRollback", 1), Write("apply Prompt/status", 2))
+"""The decision, its record, and what was projected."""
 
 
 async def a_rollback(operator: Operated) -> Manifest:
@@ -57,7 +62,7 @@ async def segments(operator: Operated) -> bytes:
     return "".join(each["data"][KEY] for each in found).encode()
 
 
-async def test_a_rollback_is_told_with_all_it_was_decided_on(cluster: Any, namespace: str, tmp_path: Path) -> None:
+async def test_a_rollback_is_told_with_all_it_was_decided_on(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     """File and anchor: one entry per decision and signature, in a chain that is whole, and the decision replays."""
     log = tmp_path / "audit.jsonl"
     settings: dict[str, Any] = {"audit": "file", "audit_file": str(log), "audit_anchor": f"{namespace}/{ANCHOR}"}
@@ -84,3 +89,127 @@ async def test_a_rollback_is_told_with_all_it_was_decided_on(cluster: Any, names
         assert "greet" not in json.dumps([each["inputs"] for each in entries]).lower().replace("greeting", "")
         (release,) = (each for each in entries if each["verb"] == "Release")
         assert (release["actor"], release["reason"]) == ("ana", "looked at it")
+
+
+async def test_segments_hold_the_same_and_belong_to_no_prompt(cluster: Cluster, namespace: str) -> None:
+    """A rollback, a refused request, a healed ConfigMap, a policy: told once each; a restart adds its takeover."""
+    settings: dict[str, Any] = {
+        "audit": "configMap",
+        "audit_name": f"{namespace}/trail",
+        "audit_anchor": f"{namespace}/{ANCHOR}",
+    }
+    async with operated(cluster.kubeconfig, namespace, **settings) as operator:
+        await operator.start()
+        record = await a_rollback(operator)
+        await request(operator, "too-late", "1.1.0")
+        refusal = await answer_to(operator, "too-late")
+        await tamper(operator)
+
+        async def complete() -> bool:
+            text = await segments(operator)
+            refused = ids(text, "Refuse") == [refusal["metadata"]["name"]]
+            return bool(refused and ids(text, "Heal") and ids(text, "Policy"))
+
+        await operator.until(complete)
+        await operator.stop()
+        await operator.start()
+        await operator.look_again()
+        await operator.stop()
+        text = await segments(operator)
+        assert ids(text, "Rollback") == [record["metadata"]["name"]]
+        assert ids(text, "Refuse") == [refusal["metadata"]["name"]]
+        assert len(ids(text, "Heal")) == 1
+        assert [each["reason"] for each in told(text) if each["verb"] == "Policy"] == ["generation 1"]
+        assert len(ids(text, "Takeover")) == 2
+        found = await checked(operator, text)
+        assert (found.broken, found.loose) == (None, ())
+        assert [replayed.differs for each in told(text) if (replayed := replay(each)) is not None] == [False, False]
+        manifest = await operator.get(CONFIG_MAP, "trail-000001")
+        assert "ownerReferences" not in manifest["metadata"]
+        anchors = await operator.get(CONFIG_MAP, ANCHOR)
+        assert {each["manager"] for each in anchors["metadata"]["managedFields"]} == {"prompt-operator-audit-anchor"}
+
+
+async def tamper(operator: Operated) -> None:
+    """Change the ConfigMap as somebody who should not, and wait until it is put back."""
+    patch = [{"op": "replace", "path": "/data/version", "value": "9.9.9"}]
+    await operator.api.json_patch(CONFIG_MAP, operator.namespace, "prompt-greeting", patch)
+    await operator.until_served("1.0.0")
+
+
+async def test_standard_output_tells_it_too(
+    cluster: Cluster, namespace: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without any setting: every line of standard output is an entry, and they are one chain."""
+    async with operated(cluster.kubeconfig, namespace) as operator:
+        await operator.start()
+        record = await a_rollback(operator)
+        shown = b""
+
+        async def printed() -> bool:
+            nonlocal shown
+            shown += capfd.readouterr().out.encode()
+            return ids(shown, "Rollback") == [record["metadata"]["name"]]
+
+        await operator.until(printed)
+        await operator.stop()
+        shown += capfd.readouterr().out.encode()
+        found = verify(lines_of(shown), {})
+        assert found.broken is None
+        assert found.entries == len(told(shown))
+
+
+@pytest.mark.parametrize("sink", ["file", "configMap"])
+@pytest.mark.parametrize("write", WRITES, ids=str)
+@pytest.mark.parametrize("fault", DEATHS, ids=str)
+async def test_a_crash_between_decision_and_line_neither_loses_nor_doubles_it(
+    cluster: Cluster,
+    namespace: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sink: str,
+    write: Write,
+    fault: Fault,
+) -> None:
+    """The operator dies around the decision's status, its record and what follows, and another goes on: one entry.
+
+    Prometheus has died as well, so that the entry can only be told from what was kept.
+    """
+    log = tmp_path / "audit.jsonl"
+    chosen = {"audit_file": str(log)} if sink == "file" else {"audit_name": f"{namespace}/trail"}
+    wire = Wire().install(monkeypatch)
+    async with operated(cluster.kubeconfig, namespace, audit=sink, **chosen) as operator:
+        await operator.start()
+        await operator.policy(rules=ONE_RULE, rollback=AT_ONCE)
+        await operator.version("1.0.0")
+        await operator.version("1.1.0")
+        await serve(operator, "1.0.0")
+        await release_a_bad_one(operator)
+        wire.arm(write, fault)
+        await operator.tick()
+        await operator.kill()
+        assert wire.happened
+        wire.mend()
+        operator.metrics.failing = "gone"
+        await operator.start()
+        if fault is Fault.DEATH_BEFORE and write.what == "apply Prompt/status" and write.nth == 1:
+            operator.metrics.failing = ""
+            await operator.tick()
+        await operator.until_served("1.0.0")
+        (record,) = await operator.records("Executed")
+
+        async def text() -> bytes:
+            return log.read_bytes() if sink == "file" else await segments(operator)
+
+        async def is_told() -> bool:
+            return bool(ids(await text(), "Rollback"))
+
+        await operator.until(is_told)
+        await operator.look_again()
+        await operator.stop()
+        assert ids(await text(), "Rollback") == [record["metadata"]["name"]]
+        (decision,) = (each for each in told(await text()) if each["verb"] == "Rollback")
+        replayed = replay(decision)
+        assert replayed is not None
+        assert (replayed.problem, replayed.replayed) == ("", "1.1.0 -> 1.0.0")
+        assert verify(lines_of(await text()), {}).broken is None

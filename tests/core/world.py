@@ -53,11 +53,13 @@ def merged(old: Manifest, new: Mapping[str, Any], owned: set[str]) -> Manifest:
     data = {key: value for key, value in old.get("data", {}).items() if key not in owned}
     result = copy.deepcopy(old)
     result["data"] = data | dict(new["data"])
+    result |= {"immutable": True} if new.get("immutable") else {}
     for field_ in ("labels", "annotations"):
-        result["metadata"][field_] = old["metadata"].get(field_, {}) | new["metadata"][field_]
+        result["metadata"][field_] = old["metadata"].get(field_, {}) | new["metadata"].get(field_, {})
     ours = {owner["uid"]: owner for owner in old["metadata"].get("ownerReferences", ())}
-    ours |= {owner["uid"]: owner for owner in new["metadata"]["ownerReferences"]}
-    result["metadata"]["ownerReferences"] = list(ours.values())
+    ours |= {owner["uid"]: owner for owner in new["metadata"].get("ownerReferences", ())}
+    if ours:
+        result["metadata"]["ownerReferences"] = list(ours.values())
     return result
 
 

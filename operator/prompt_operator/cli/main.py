@@ -7,6 +7,7 @@ import os
 import click
 
 from prompt_operator.cli.ack import ack
+from prompt_operator.cli.audit import audit
 from prompt_operator.cli.backup import backup
 from prompt_operator.cli.diff import diff
 from prompt_operator.cli.enable import enable
@@ -29,7 +30,7 @@ from prompt_operator.cli.testrules import test_rules
 
 VERBS = (
     *(get, explain, history, diff, lint, test_rules, rollback, release, retry, ack, review),
-    *(suspend, resume, fallback, enable, rehash, backup, restore, prune),
+    *(suspend, resume, fallback, enable, rehash, backup, restore, prune, audit),
 )
 
 

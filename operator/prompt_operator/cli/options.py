@@ -14,8 +14,12 @@ from prompt_operator.cli.session import Target, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from prompt_operator.cli.session import Connect, Session
+
+    Reach = Callable[[], AbstractAsyncContextManager[Session]]
+    """The way to a session, not gone yet."""
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -40,24 +44,29 @@ def in_cluster(verb: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., 
     A test gives another way to a cluster as the click context's `obj`.
     """
 
+    @wraps(verb)
+    async def within(reach: Reach, **given: Any) -> None:
+        async with reach() as session:
+            await verb(session, **given)
+
+    return reaching(within)
+
+
+def reaching(verb: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a click callback of `async def verb(reach, **parameters)`, which opens a session only where it needs one."""
+
     @click.pass_context
     @wraps(verb)
     def run(click_context: click.Context, /, **given: Any) -> None:
         target = Target(given.pop("kubeconfig"), given.pop("context_name"), given.pop("namespace"))
+        connecting: Connect = click_context.obj or connect
         with told():
-            asyncio.run(_within(click_context.obj or connect, target, verb, given))
+            asyncio.run(verb(lambda: connecting(target), **given))
 
     callback: Callable[..., None] = run
     for option in reversed(_TARGET):
         callback = option(callback)
     return callback
-
-
-async def _within(
-    connecting: Connect, target: Target, verb: Callable[..., Coroutine[Any, Any, None]], given: dict[str, Any]
-) -> None:
-    async with connecting(target) as session:
-        await verb(session, **given)
 
 
 def command(session: Session, *words: str) -> str:

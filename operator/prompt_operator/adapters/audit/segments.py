@@ -18,7 +18,7 @@ LABEL = "promptops.dev/audit-trail"
 KEY = "entries.jsonl"
 LIMIT = 500 * 1024
 """Bytes of a segment; the API server's limit is 1 MiB for the object."""
-_READ_BACK = 8
+READ_BACK = 8
 """Segments that are read at the start: 4 MiB, some thousand entries."""
 
 
@@ -36,10 +36,10 @@ class SegmentSink:
         self._last: Manifest | None = None
         self._known = False
 
-    async def read_back(self) -> Sequence[bytes]:
-        """Return the lines of the last segments, oldest first."""
+    async def read_back(self, segments: int | None = READ_BACK) -> Sequence[bytes]:
+        """Return the lines of so many last segments, oldest first; None for all."""
         found: list[bytes] = []
-        for name in (await self._names())[-_READ_BACK:]:
+        for name in (await self._names())[-(segments or 0) :]:
             self._last = await self._cluster.get(CONFIG_MAP, self._namespace, name)
             found += lines_of(_text(self._last))
         self._known = True

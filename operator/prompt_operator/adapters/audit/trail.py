@@ -75,7 +75,7 @@ class AuditTrail:
         self._queue: asyncio.Queue[Entry] = asyncio.Queue(QUEUE)
         self._ids: set[str] = set()
         self._audited: Audited | None = None
-        self._ready = asyncio.Event()
+        self._ready, self._begun = asyncio.Event(), asyncio.Event()
         self._head: Head = genesis(writer)
         self._anchored: Head | None = None
         self._anchor_after = float("-inf")
@@ -134,6 +134,7 @@ class AuditTrail:
             return
         try:
             async with asyncio.timeout(grace):
+                await self._begun.wait()
                 await self._queue.join()
                 await self._keep_head()
         except TimeoutError:
@@ -156,6 +157,7 @@ class AuditTrail:
             except Exception:  # noqa: BLE001  a bug in one entry must not end the trail
                 _log.exception("audit entries could not be written")
                 self._lose(len(batch), "see above")
+                self._ids.difference_update(entry.id for entry in batch)  # their records tell them again
             finally:
                 for _ in batch:
                     self._queue.task_done()
@@ -172,6 +174,7 @@ class AuditTrail:
         self._ready.set()
         ready()
         await self._write([entries.takeover(self.writer, inputs, now)])
+        self._begun.set()
 
     async def _next(self) -> list[Entry]:
         """Wait for entries; return none when the anchor is due."""
