@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -172,11 +171,6 @@ class Prometheus:
     def _active_targets(self) -> set[str]:
         active = http.get_json(f"{self.url}/api/v1/targets", {"state": "active"})["data"]["activeTargets"]
         return {target["discoveredLabels"]["__address__"] for target in active}
-
-    def check_rules(self, file: Path) -> subprocess.CompletedProcess[str]:
-        """Run `promtool test rules` on a file of rule unit tests."""
-        command = [str(self.promtool), "test", "rules", str(file)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def _config(scrape_interval: str) -> dict[str, Any]:

@@ -164,6 +164,7 @@ def test_a_policy_that_is_not_given(tmp_path: Path) -> None:
         ("requests: 0+100x20", "latency_buckets: {1s: 3}", "4: series.latency_buckets: the bucket +Inf"),
         ("requests: 0+100x20", "latency_buckets: {1q: 3}", "4: series.latency_buckets.1q: unknown unit 'q'"),
         ("series:", "baseline: {latency_p95: 3}\nseries:", "3: baseline.latency_p95: a time needs a unit: did you"),
+        ("series:", "baseline: {slower_than_3s: 9%}\nseries:", "3: baseline.slower_than_3s: a share of slow requests"),
         ("series:", "rules: [{name: a, condition: eror_rate > 5%}]\nseries:", "3: rules[0].condition: column 1"),
         ("series:", "rules: [{condition: error_rate > 5%}]\nseries:", "3: rules[0].name: is required"),
         ("series:", "evidence: {minSample: 3}\nseries:", "3: evidence.minSample: unknown field, did you mean"),
@@ -176,6 +177,20 @@ def test_a_bad_file(tmp_path: Path, before: str, after: str, told: str) -> None:
     done = run(tmp_path, text.replace(before, after, 1))
     assert done.exit_code == 2, done.output
     assert f"{tmp_path}/t.yaml:{told}" in done.stderr
+
+
+def test_a_share_of_slow_requests(tmp_path: Path) -> None:
+    """Such a metric has its bound in its name; its values can be given, however the bound is written."""
+    text = """
+        interval: 1m
+        rules: [{name: slow, condition: "slower_than_3s > 10% for 2m"}]
+        series: {slower_than_3000ms: 0.05x3 0.2x10}
+        expect:
+          - {at: 3m, rule: slow, state: Normal, value: 5%}
+          - {at: 8m, rule: slow, state: Firing, value: 20%}
+        """
+    done = run(tmp_path, text)
+    assert (done.exit_code, done.output) == (0, f"{tmp_path}/t.yaml: 2 of 2 as expected\n")
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

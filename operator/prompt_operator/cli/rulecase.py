@@ -18,9 +18,10 @@ from prompt_operator.core.duration import exact
 from prompt_operator.core.policy import effective
 from prompt_operator.core.rules.baseline import of_values
 from prompt_operator.core.rules.errors import RuleError, did_you_mean
-from prompt_operator.core.rules.metrics import ALIASES, METRICS, Quantity
+from prompt_operator.core.rules.metrics import METRICS, Quantity, Slower
 from prompt_operator.core.rules.scenario import Evidence, Expectation, Given
 from prompt_operator.core.rules.series import MOST_SAMPLES, Series, expand
+from prompt_operator.core.rules.slower import canonical, metric_of
 from prompt_operator.core.rules.streak import State
 from prompt_operator.core.rules.syntax import comparisons, metric_refs
 from prompt_operator.core.rules.units import parse_duration, parse_window
@@ -180,8 +181,9 @@ class _Reader:
                 self.complain(place, "must be samples in promtool's shorthand, such as 0+10x30")
             elif name in set(Quantity):
                 counts |= {Quantity(name): self.counter(place, text)}
-            elif key := self.taken(place, partial(_named, name, catalogue)):
-                values[key] = self.values(place, text, catalogue[key[0]])
+            elif named := self.taken(place, partial(_named, name, catalogue)):
+                metric, window = named
+                values[metric.name, window] = self.values(place, text, metric)
         return Given(
             duration.parse(self.file.content.interval),
             values,
@@ -225,10 +227,10 @@ class _Reader:
         found = {}
         for name, text in self.file.content.baseline.items():
             place = ("baseline", name)
-            key = self.taken(place, partial(_named, name, catalogue))
-            value = self.taken(place, partial(read_value, catalogue[key[0]], text)) if key else None
-            if key and value:
-                found[key[0]] = value.value
+            metric = self.taken(place, partial(_normal, name, catalogue))
+            value = self.taken(place, partial(read_value, metric, text)) if metric else None
+            if metric and value:
+                found[metric.name] = value.value
         return found
 
     # --- expectations
@@ -249,14 +251,22 @@ class _Reader:
         yield Expectation(at, wanted.rule, State(wanted.state), value, wanted.rollback)
 
 
-def _named(name: str, catalogue: Mapping[str, Metric]) -> tuple[str, timedelta | None]:
+def _named(name: str, catalogue: Mapping[str, Metric]) -> tuple[Metric, timedelta | None]:
     """Read `metric` or `metric[window]`."""
-    metric, bracket, window = name.partition("[")
-    metric = ALIASES.get(metric, metric)
-    if metric not in catalogue:
+    written, bracket, window = name.partition("[")
+    metric = metric_of(canonical(written), catalogue)
+    if metric is None:
         known = [*catalogue, *Quantity]
-        raise RuleError(f"no metric and no quantity is named so: {did_you_mean(metric, known)}")
+        raise RuleError(f"no metric and no quantity is named so: {did_you_mean(written, known)}")
     return metric, parse_window(window.removesuffix("]")) if bracket else None
+
+
+def _normal(name: str, catalogue: Mapping[str, Metric]) -> Metric:
+    """Read the name of a metric that has a baseline; which window is meant is of no matter."""
+    metric, _ = _named(name, catalogue)
+    if isinstance(metric.formula, Slower):
+        raise RuleError("a share of slow requests has no baseline")
+    return metric
 
 
 def _possible(metric: Metric, value: float) -> bool:
