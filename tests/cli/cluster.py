@@ -233,7 +233,9 @@ class FakeCluster:
     async def connect(self, target: Target) -> AsyncIterator[Session]:
         """Open a session in namespace shop, ten minutes after T0."""
         namespace = target.namespace or NAMESPACE
-        yield Session(self, namespace, lambda: NOW, target.flags(namespace), target.namespace, "https://cluster")
+        yield Session(
+            self, namespace, lambda: NOW, target.flags(namespace), target.namespace, "https://cluster", target
+        )
 
 
 def _operate(target: Manifest, operation: Mapping[str, Any]) -> None:

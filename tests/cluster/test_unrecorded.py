@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tests.cluster.operating import operated
+from tests.faults.scene import time_passes
 
 if TYPE_CHECKING:
-    from tests.cluster.operating import Operated
-
     from devcluster.cluster import Cluster
-
-
-async def time_passes(operator: Operated, minutes: int) -> None:
-    """Let the operator's clock run ahead, and its rules be judged."""
-    operator.clock.offset += timedelta(minutes=minutes)
-    await operator.tick()
 
 
 async def test_missing_recording_rules_come_and_go_as_a_condition(cluster: Cluster, namespace: str) -> None:

@@ -42,6 +42,12 @@ async def serve(operator: Operated, *versions: str, **spec: Any) -> None:
     await operator.settle()
 
 
+async def time_passes(operator: Operated, minutes: int) -> None:
+    """Let the operator's clock run ahead, and its rules be judged."""
+    operator.clock.offset += timedelta(minutes=minutes)
+    await operator.tick()
+
+
 async def release_a_bad_one(operator: Operated, version: str = "1.1.0", **spec: Any) -> None:
     """Make a version desired, serve it, and let it fail."""
     await serve(operator, version, **spec)

@@ -27,16 +27,23 @@ class BadFile(click.ClickException):
     exit_code: ClassVar[int] = 2
 
 
+class Blind(click.ClickException):
+    """Nothing could be looked at, so nothing is known; the message says why."""
+
+    exit_code: ClassVar[int] = 2
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Turn every failure of the cluster into one sentence and exit status 1."""
     try:
         yield
     except (NoCredentials, Retry, GiveUp, ValidationError) as error:
-        raise Refused(_sentence(error)) from error
+        raise Refused(sentence(error)) from error
 
 
-def _sentence(error: Exception) -> str:  # noqa: PLR0911  a table
+def sentence(error: Exception) -> str:  # noqa: PLR0911  a table
+    """Return what happened and what to do, for a person."""
     match error:
         case NoCredentials():
             return f"No cluster: {str(error).rstrip('.')}."

@@ -10,6 +10,7 @@ from prompt_operator.cli.ack import ack
 from prompt_operator.cli.audit import audit
 from prompt_operator.cli.backup import backup
 from prompt_operator.cli.diff import diff
+from prompt_operator.cli.doctor import doctor
 from prompt_operator.cli.enable import enable
 from prompt_operator.cli.explain import explain
 from prompt_operator.cli.fallback import fallback
@@ -29,7 +30,7 @@ from prompt_operator.cli.suspend import suspend
 from prompt_operator.cli.testrules import test_rules
 
 VERBS = (
-    *(get, explain, history, diff, lint, test_rules, rollback, release, retry, ack, review),
+    *(get, doctor, explain, history, diff, lint, test_rules, rollback, release, retry, ack, review),
     *(suspend, resume, fallback, enable, rehash, backup, restore, prune, audit),
 )
 

@@ -56,6 +56,11 @@ class Session:
     """The namespace that `-n` names; empty without it."""
     server: str = ""
     """Address of the API server."""
+    target: Target = Target()
+
+    def flags_in(self, namespace: str) -> str:
+        """Return the options of a command for an object in another namespace of the same cluster."""
+        return self.target.flags(namespace)
 
     async def user(self) -> str:
         """Return the name under which the API server knows who asks: the one admission compares with."""
@@ -86,6 +91,7 @@ async def connect(target: Target) -> AsyncIterator[Session]:
             flags=target.flags(namespace),
             chosen=target.namespace,
             server=access.server,
+            target=target,
         )
 
 
