@@ -172,7 +172,10 @@ class Trail(Protocol):
         ...
 
     def offer(self, entry: Entry) -> None:
-        """Queue an entry unless one of its id is held; never blocks, never raises. What finds no room is counted."""
+        """Queue an entry unless one of its id is held; never blocks, never raises.
+
+        What finds no room is asked for again later, or counted as lost where nothing else tells of it.
+        """
         ...
 
 

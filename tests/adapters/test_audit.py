@@ -19,7 +19,7 @@ from prompt_operator.adapters.audit.trail import QUEUE
 from prompt_operator.core.audit.chain import lines_of, read
 from prompt_operator.core.audit.held import BEFORE, Anchored, anchors_of, held_of
 from prompt_operator.core.audit.verify import verify
-from prompt_operator.ports import CONFIG_MAP, Conflict, Unavailable
+from prompt_operator.ports import CONFIG_MAP, Conflict, Forbidden, Unavailable
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def test_a_new_writer_names_the_one_before_and_tells_nothing_twice() -> None:
 
 
 def test_a_hanging_sink_delays_nobody_and_what_is_lost_is_told() -> None:
-    """The start goes on after its patience; offers return at once; beyond the queue they are counted, then told."""
+    """Offers return at once; beyond the queue, what nothing else tells of is counted as lost, and the count is told."""
 
     async def scenario() -> None:
         sink = Memory()
@@ -107,7 +107,7 @@ def test_a_hanging_sink_delays_nobody_and_what_is_lost_is_told() -> None:
         sink.free.clear()
         await asyncio.sleep(0)
         for n in range(QUEUE + 200):
-            trail.offer(an_entry(f"e-{n}"))
+            trail.offer(an_entry(f"e-{n}", fleeting=True))
         await asyncio.sleep(61)
         given_up = lost(trail)
         assert 0 < given_up <= 200
@@ -117,6 +117,29 @@ def test_a_hanging_sink_delays_nobody_and_what_is_lost_is_told() -> None:
         told = [read(line).members for line in sink.lines]
         assert [each["inputs"]["count"] for each in told if each["verb"] == "Lost"] == [f"{given_up:.0f}"]
         assert trail.trouble == ""
+        assert verify(sink.lines, {}).broken is None
+
+    play(scenario())
+
+
+def test_what_found_no_room_is_asked_for_again_once_there_is_some() -> None:
+    """A record outlives a hanging sink: it is not lost, the engine is told to look again, and it is told once."""
+
+    async def scenario() -> None:
+        sink = Memory()
+        wanted = [an_entry(f"e-{n}") for n in range(2 * QUEUE + 200)]
+        trail = a_trail(sink)
+
+        def look() -> None:
+            for each in wanted:
+                trail.offer(each)
+
+        await trail.start({}, look, patience=2.0)
+        await asyncio.sleep(1)
+        await trail.aclose()
+        told = sink.ids()
+        assert sorted(told) == sorted({"takeover/pod-b-00000002", *(each.id for each in wanted)})
+        assert lost(trail) == 0
         assert verify(sink.lines, {}).broken is None
 
     play(scenario())
@@ -222,6 +245,31 @@ def heads(cluster: Cluster) -> dict[str, Head]:
     manifest = cluster.found(CONFIG_MAP, "heads")
     assert manifest is not None
     return {each.head.writer: each.head for each in anchors_of(manifest["data"])}
+
+
+@pytest.mark.parametrize("act", ["before_read", "before_write"])
+def test_an_anchor_that_is_denied_keeps_no_line_back_and_is_said(act: str) -> None:
+    """The trail goes on, /health/deep names the anchor; once it is allowed, the heads of earlier writers stay."""
+
+    async def scenario() -> None:
+        cluster, sink = Cluster(Clock()), Memory()
+        before = await begin(a_trail(Memory(), Anchor(cluster, NAMESPACE, "heads"), "pod-a-00000001"))
+        await before.aclose()
+        allowed = getattr(cluster, act)
+        setattr(cluster, act, lambda *_: Forbidden("you may not"))
+        trail = await begin(a_trail(sink, Anchor(cluster, NAMESPACE, "heads")))
+        trail.offer(an_entry("e-1"))
+        await asyncio.sleep(1)
+        assert sink.ids() == ["takeover/pod-b-00000002", "e-1"]
+        assert trail.trouble == "the anchor of the audit trail cannot be read or written: you may not"
+        setattr(cluster, act, allowed)
+        await asyncio.sleep(61)
+        assert trail.trouble == ""
+        await trail.aclose()
+        manifest = await cluster.get(CONFIG_MAP, NAMESPACE, "heads")
+        assert set(manifest["data"]) == {"pod-a-00000001", "pod-b-00000002"}
+
+    play(scenario())
 
 
 def test_idle_costs_no_write() -> None:

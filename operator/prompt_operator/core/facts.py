@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from prompt_operator.core.managed import UNKNOWN
 from prompt_operator.core.rules.cadence import cadence_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from prompt_operator.core.audit.entry import Audited
     from prompt_operator.core.correlation import Factor, Tally
     from prompt_operator.core.ledger import RollbackRecord
+    from prompt_operator.core.managed import Acts
     from prompt_operator.core.policy import Effective
     from prompt_operator.core.projection import ObservedConfigMap
     from prompt_operator.core.rules.judgement import Judgement
@@ -101,6 +103,8 @@ class Facts:
     """How old a reading of what is asked at every tick may be; see `fresh_for_rule`."""
     desired_by: str
     """Field manager that set `spec.version`; the API tells no more about who it was."""
+    acts: Acts = UNKNOWN
+    """Who wrote the spec and the annotations of people's wishes, and when."""
     normal: tuple[Measurement, ...] = ()
     """What was measured of the version that counts as normal, for this activation or an earlier one."""
     profile_missing: str = ""

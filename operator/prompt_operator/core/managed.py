@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 SIGNATURES = ("release", "acknowledge")
@@ -22,6 +22,30 @@ class Written(NamedTuple):
 
 
 UNWRITTEN = Written("unknown", datetime.min.replace(tzinfo=UTC))
+
+
+class Acts(NamedTuple):
+    """Who did what to an object, and when."""
+
+    spec: Written = UNWRITTEN
+    """The last change of spec."""
+    annotations: tuple[tuple[str, Written], ...] = ()
+    """Name and last write of each annotation that was asked for and is there."""
+
+    def annotated(self, annotation: str) -> Written:
+        """Return the last write of an annotation."""
+        return dict(self.annotations).get(annotation, UNWRITTEN)
+
+
+UNKNOWN = Acts()
+"""Nothing is known of who did what."""
+
+
+def acts_of(manifest: Mapping[str, Any], annotations: Iterable[str]) -> Acts:
+    """Return the acts that `managedFields` tells of, of the annotations those of these names."""
+    found = ((each, written(manifest, "f:metadata", "f:annotations", f"f:{each}")) for each in annotations)
+    spec = written(manifest, "f:spec") or UNWRITTEN
+    return Acts(spec, tuple((each, write) for each, write in found if write is not None))
 
 
 def written(manifest: Mapping[str, Any], *path: str) -> Written | None:

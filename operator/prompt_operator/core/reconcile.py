@@ -255,7 +255,7 @@ def _effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:
         yield WriteStatus(after)
     yield from _told(outcome, after)
     healed = any(isinstance(effect, ApplyConfigMap) and effect.healed for effect in outcome.projection.effects)
-    yield from due(outcome.facts, outcome.turn.refused, now, healed=healed)
+    yield from due(outcome.facts, after, outcome.turn.refused, now, healed=healed)
 
 
 def _record_effects(outcome: _Outcome, now: datetime) -> Iterator[Effect]:

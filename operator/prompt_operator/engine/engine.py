@@ -6,10 +6,11 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from prompt_operator.core.audit.entries import policy_deleted
 from prompt_operator.core.baseline import baselines_of, to_freeze
 from prompt_operator.core.mode import Mode
 from prompt_operator.core.plan import Plan, WriteStatus
@@ -135,14 +136,20 @@ class Engine:
         """Take in a watch event and wake what it concerns."""
         if deleted:
             metadata = manifest["metadata"]
-            keys = self.store.forget(
-                kind, metadata["namespace"], metadata["name"], metadata["uid"], metadata["resourceVersion"]
-            )
+            keys = self._forget(kind, metadata, metadata["resourceVersion"])
         else:
             keys = self.store.observe(kind, manifest)
         if keys and keys[-1].kind == PROMPT.kind:
             self._changed.setdefault(keys[-1], self._clock.monotonic())
         self.wake(keys)
+
+    def _forget(self, kind: Kind, metadata: Mapping[str, Any], resource_version: str = "") -> tuple[Key, ...]:
+        """Take in that an object is gone; that of a policy changes what is in force, and is told."""
+        namespace, name, uid = (metadata[key] for key in ("namespace", "name", "uid"))
+        keys = self.store.forget(kind, namespace, name, uid, resource_version)
+        if keys and kind == PROMPT_POLICY and self.trail.audited is not None:
+            self.trail.offer(policy_deleted(namespace, name, uid, self._clock.now()))
+        return keys
 
     def wake(self, keys: Iterable[Key]) -> None:
         """Have these keys run."""
@@ -158,11 +165,10 @@ class Engine:
         for kind in (PROMPT, PROMPT_VERSION, PROMPT_POLICY, EXPERIMENT):
             self.wake([Key(kind.kind, *name) for name, _ in self.store.names(kind)])
 
-    def wake_recorded(self) -> None:
-        """Have the prompts that have PromptRollbacks or a policy looked at: now it is known what the trail holds."""
-        prompts = {Key(PROMPT.kind, name.namespace, record.prompt) for name, record in self.store.rollbacks.items()}
-        policies = (Key(PROMPT_POLICY.kind, *name) for name, _ in self.store.names(PROMPT_POLICY))
-        self.wake([*sorted(prompts), *policies])
+    def wake_audited(self) -> None:
+        """Have all looked at that the trail tells of: now it is known what it holds, or it has room again."""
+        for kind in (PROMPT, PROMPT_POLICY):
+            self.wake([Key(kind.kind, *name) for name, _ in self.store.names(kind)])
 
     def _wake_prompt(self, name: Name) -> None:
         self.queue.wake(Key(PROMPT.kind, *name))
@@ -337,4 +343,4 @@ class Engine:
                     self.observe(kind, manifest)
         for name, uid in known.items():
             if uid not in found:
-                self.wake(self.store.forget(kind, *name, uid))
+                self.wake(self._forget(kind, {**name._asdict(), "uid": uid}))

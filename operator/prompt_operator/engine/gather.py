@@ -60,6 +60,7 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
         operator_mode=around.operator_mode,
         fresh_for=around.fresh_for + around.lags.get(source, timedelta()),
         desired_by=record.desired_by,
+        acts=record.acts,
         profile_missing=policy.profile if policy.profile not in around.profiles else "",
         source_missing=policy.source if policy.source and source not in around.lags else "",
         measured=source in around.lags,

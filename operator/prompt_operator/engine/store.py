@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from prompt_operator.api.prompt import Prompt
 from prompt_operator.api.promptpolicy import PromptPolicySpec
 from prompt_operator.core import ledger, projection, versions
+from prompt_operator.core.audit.acts import REQUESTS
+from prompt_operator.core.managed import acts_of
 from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_ROLLBACK, PROMPT_VERSION
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from prompt_operator.core.ledger import RollbackRecord
+    from prompt_operator.core.managed import Acts
     from prompt_operator.core.projection import ObservedConfigMap
     from prompt_operator.core.versions import VersionRecord
     from prompt_operator.ports import Kind, Manifest
@@ -62,6 +65,8 @@ class PromptRecord:
     """`spec.policyRef.name`, empty without one."""
     desired_by: str
     """Field manager that set `spec.version`."""
+    acts: Acts
+    """Who changed spec and asked for what, and when."""
     holding: frozenset[str]
     """Condition types that are True, to count without parsing."""
     held: tuple[str, ...]
@@ -298,6 +303,7 @@ def _prompt_record(manifest: Manifest) -> PromptRecord:
         firing=tuple(rule["name"] for rule in status.get("rules") or () if rule["state"] == "Firing"),
         policy=(manifest["spec"].get("policyRef") or {}).get("name", ""),
         desired_by=_manager_of_version(metadata.get("managedFields") or ()),
+        acts=acts_of(manifest, REQUESTS.values()),
         manifest=json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode(),
     )
 

@@ -53,7 +53,7 @@ async def work(running: Running, candidate: Election | None, stop: asyncio.Event
     running.telemetry.leader.set(1)
     if running.trail is not None:
         context = {"release": version("prompt-operator"), "mode": str(running.mode.now)}
-        await running.trail.start(context, running.engine.wake_recorded, patience=_PATIENCE)
+        await running.trail.start(context, running.engine.wake_audited, patience=_PATIENCE)
     running.engine.queue.start()
     loops = [asyncio.create_task(loop) for loop in running.engine.measuring()]
     try:

@@ -237,6 +237,7 @@ async def _follow_mode(running: Running, watch: ModeWatch, clock: Clock) -> None
         await asyncio.sleep(_MODE_EVERY)
         mode = watch.read()
         if mode != running.mode.now:
-            running.engine.trail.offer(entries.mode(running.mode.now, mode, clock.now()))
+            if running.leading:  # whoever takes over later tells the mode that it finds
+                running.engine.trail.offer(entries.mode(running.mode.now, mode, clock.now()))
             running.mode.now = mode
             running.engine.wake_all()

@@ -21,20 +21,21 @@ class Anchor:
 
     def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
         self._cluster, self._namespace, self._name = cluster, namespace, name
-        self._others: tuple[Anchored, ...] = ()
+        self._others: tuple[Anchored, ...] | None = None
 
     async def read(self) -> tuple[Anchored, ...]:
         """Return the anchors, oldest first; none before the first one was written."""
         try:
             manifest = await self._cluster.get(CONFIG_MAP, self._namespace, self._name)
         except NotFound:
-            return ()
+            manifest = {}
         self._others = anchors_of(manifest.get("data") or {})
         return self._others
 
     async def write(self, head: Anchored) -> None:
         """Keep a head beside those of the writers before."""
-        others = [each for each in self._others if each.head.writer != head.head.writer][1 - _KEPT :]
+        known = await self.read() if self._others is None else self._others
+        others = [each for each in known if each.head.writer != head.head.writer][1 - _KEPT :]
         body = {
             "apiVersion": CONFIG_MAP.api_version,
             "kind": CONFIG_MAP.kind,

@@ -81,8 +81,10 @@ class AuditTrail:
         self._anchor_after = float("-inf")
         self._lost, self._lost_told = 0, 0
         self._worker: asyncio.Task[None] | None = None
+        self._behind = False
+        self._tell_again: Callable[[], None] = lambda: None
         self._busy_since: float | None = None
-        self._complaint = ""
+        self._complaint = self._anchor_complaint = ""
         telemetry.audit_waiting.set_function(self._queue.qsize)
 
     @property
@@ -95,8 +97,9 @@ class AuditTrail:
         """What is wrong with the sink or the anchor, for /health/deep; empty when nothing is."""
         if self._complaint:
             return self._complaint
-        stuck = self._busy_since is not None and self._clock.monotonic() - self._busy_since > _LATE
-        return f"the sink {self._sink.kind} does not answer; {self._queue.qsize()} entries wait" if stuck else ""
+        if self._busy_since is not None and self._clock.monotonic() - self._busy_since > _LATE:
+            return f"the sink {self._sink.kind} does not answer; {self._queue.qsize()} entries wait"
+        return self._anchor_complaint
 
     def offer(self, entry: Entry) -> None:
         """Queue an entry unless one of its id is held; what finds no room is counted, and told when there is some."""
@@ -105,9 +108,18 @@ class AuditTrail:
         try:
             self._queue.put_nowait(entry)
         except asyncio.QueueFull:
-            self._lose(1, f"{QUEUE} entries wait for the sink {self._sink.kind}")
+            self._refuse(entry)
         else:
             self._ids.add(entry.id)
+
+    def _refuse(self, entry: Entry) -> None:
+        """Have what outlives this told again once there is room, and count the rest as lost."""
+        if entry.fleeting:
+            self._lose(1, f"{QUEUE} entries wait for the sink {self._sink.kind}")
+            return
+        if not self._behind:
+            _log.warning("%d audit entries wait: more are told once the sink %s took them", QUEUE, self._sink.kind)
+        self._behind = True
 
     def _lose(self, count: int, why: str) -> None:
         if self._lost == self._lost_told:
@@ -120,10 +132,12 @@ class AuditTrail:
 
         Args:
             context: what the takeover says of this process.
-            ready: called when it is known.
+            ready: has everything looked at, so that what the trail lacks is offered: called when it is known what that
+                is, and when there is room again for what found none.
             patience: in seconds.
         """
-        self._worker = asyncio.create_task(self._work(context, ready), name="audit")
+        self._tell_again = ready
+        self._worker = asyncio.create_task(self._work(context), name="audit")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._ready.wait()
@@ -146,8 +160,13 @@ class AuditTrail:
 
     # --- the worker
 
-    async def _work(self, context: Mapping[str, str], ready: Callable[[], None]) -> None:
-        await self._begin(context, ready)
+    async def _work(self, context: Mapping[str, str]) -> None:
+        try:
+            await self._begin(context)
+        except Exception:  # noqa: BLE001  a bug: the operator goes on without its trail, and says so
+            self._complaint = "the audit trail could not begin, see the log: nothing is told until the next start"
+            _log.exception("the audit trail could not begin: nothing is told until the next start")
+            return
         while True:
             batch = await self._next()
             try:
@@ -161,20 +180,33 @@ class AuditTrail:
             finally:
                 for _ in batch:
                     self._queue.task_done()
+            if self._behind and self._queue.empty():
+                self._behind = False
+                self._tell_again()
 
-    async def _begin(self, context: Mapping[str, str], ready: Callable[[], None]) -> None:
+    async def _begin(self, context: Mapping[str, str]) -> None:
         """Read back what the trail holds, and write the takeover."""
         raw = await self._insist(self._sink.read_back)
-        anchors = await self._insist(self._anchor.read) if self._anchor else ()
+        anchors = await self._anchors()
         now = self._clock.now()
         held = held_of(raw, anchors, self._sink.kind, now)
         self._ids |= held.ids
         inputs = {"sink": self._sink.kind, **context, **held.inputs()}
         self._audited = Audited(self._ids, held.since)
         self._ready.set()
-        ready()
+        self._tell_again()
         await self._write([entries.takeover(self.writer, inputs, now)])
         self._begun.set()
+
+    async def _anchors(self) -> Sequence[Anchored]:
+        """Return what is anchored; an anchor that is denied must not keep the trail from being written."""
+        if self._anchor is None:
+            return ()
+        try:
+            return await self._anchor.read()
+        except (Retry, GiveUp) as error:
+            self._complain_of_anchor(error)
+            return ()
 
     async def _next(self) -> list[Entry]:
         """Wait for entries; return none when the anchor is due."""
@@ -244,7 +276,13 @@ class AuditTrail:
         try:
             await self._anchor.write(Anchored(head, self._sink.kind, until))
         except (Retry, GiveUp) as error:
-            _log.warning("the head of the audit trail could not be anchored, trying again: %s", error)
-            self._telemetry.audit_failures.labels("anchor").inc()
+            self._complain_of_anchor(error)
         else:
-            self._anchored = head
+            self._anchored, self._anchor_complaint = head, ""
+
+    def _complain_of_anchor(self, error: Exception) -> None:
+        problem = f"the anchor of the audit trail cannot be read or written: {error}"
+        self._telemetry.audit_failures.labels("anchor").inc()
+        if not self._anchor_complaint:
+            _log.error("%s; trying again, the trail goes on", problem)
+        self._anchor_complaint = problem

@@ -98,10 +98,11 @@ def refusal(facts: Facts, refusal_id: str, objection: Objection, message: str, i
         at=datetime.fromisoformat(inputs["now"]),
         actor=OPERATOR,
         verb=Verb.REFUSE,
-        object=_prompt(facts),
+        object=of_prompt(facts),
         decision="Refused",
         reason=message,
         inputs={**inputs, "record": record},
+        fleeting=True,
     )
 
 
@@ -152,6 +153,7 @@ def heal(facts: Facts, now: datetime) -> Entry:
         decision=DONE,
         reason="somebody changed it: its content was put back" if found else "somebody deleted it: it was made again",
         inputs={"record": {"prompt": facts.prompt.metadata.name, "contentHash": facts.prompt.status.active_hash or ""}},
+        fleeting=True,
     )
 
 
@@ -173,6 +175,20 @@ def policy(manifest: Mapping[str, Any], in_force: Effective) -> Entry:
             "auto": in_force.auto,
             "policy": policy_numbers(in_force),
         },
+    )
+
+
+def policy_deleted(namespace: str, name: str, uid: str, at: datetime) -> Entry:
+    """Tell that a PromptPolicy is gone: the prompts under it are now under the built-in one."""
+    return Entry(
+        id=f"{name}/{uid}/deleted",
+        at=at,
+        actor=UNWRITTEN.manager,
+        verb=Verb.POLICY,
+        object={"apiVersion": API_VERSION, "kind": "PromptPolicy", "namespace": namespace, "name": name, "uid": uid},
+        decision=DONE,
+        reason="somebody deleted it: the built-in policy applies",
+        fleeting=True,
     )
 
 
@@ -199,6 +215,7 @@ def mode(old: str, new: str, at: datetime) -> Entry:
         decision=DONE,
         reason=f"{old} -> {new}",
         inputs={"from": old, "to": new},
+        fleeting=True,
     )
 
 
@@ -226,9 +243,9 @@ def lost(writer: str, total: int, count: int, at: datetime) -> Entry:
         verb=Verb.LOST,
         object={},
         decision=DONE,
-        reason=f"{count} entries could not be queued while the sink took none; "
-        "decisions among them are told again by their records",
+        reason=f"{count} entries that nothing else tells of found no room while the sink took none",
         inputs={"count": str(count)},
+        fleeting=True,
     )
 
 
@@ -238,7 +255,8 @@ def _identity(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], **known}
 
 
-def _prompt(facts: Facts) -> dict[str, str]:
+def of_prompt(facts: Facts) -> dict[str, str]:
+    """Return the identity of the prompt."""
     metadata = facts.prompt.metadata
     return {
         "apiVersion": API_VERSION,

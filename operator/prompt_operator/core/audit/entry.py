@@ -33,6 +33,14 @@ class Verb(StrEnum):
     ACKNOWLEDGE = "Acknowledge"
     HEAL = "Heal"
     """What somebody changed in a ConfigMap of ours was put back."""
+    ACTIVATE = "Activate"
+    """Another version became active, as a Prompt's spec wants it."""
+    PROMPT = "Prompt"
+    """Somebody changed the spec of a Prompt: its version, `suspend`, `mode`, rules."""
+    RETRY = "Retry"
+    """A person let all held versions of a prompt be activated again."""
+    REVIEW = "Review"
+    """A person said that they looked."""
     REHASH = "Rehash"
     """A person accepted the changed content of a version."""
     MODE = "Mode"
@@ -58,6 +66,8 @@ class Entry:
     reason: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """What it was decided on; numbers are strings."""
+    fleeting: bool = False
+    """Nothing that outlives the process tells of it: where it finds no room it is lost."""
 
     def members(self) -> dict[str, Any]:
         """Return the entry as JSON members, within its bounds."""
