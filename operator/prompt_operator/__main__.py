@@ -13,6 +13,7 @@ from prompt_operator.adapters.credentials import NoCredentials
 from prompt_operator.adapters.http import AddressTaken
 from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.adapters.rulefiles import prometheus_rule, rule_file
+from prompt_operator.collector import spare_full_passes
 from prompt_operator.handlers.leading import LeaseLost
 from prompt_operator.handlers.lifecycle import operate
 from prompt_operator.settings import options, resolve
@@ -28,6 +29,7 @@ def main() -> None:
 def _run(**flags: object) -> None:
     settings = resolve(flags, os.environ)
     configure_logging(settings.log_format, settings.log_level)
+    spare_full_passes()
     try:
         asyncio.run(operate(settings))
     except (NoCredentials, AddressTaken, LeaseLost) as error:

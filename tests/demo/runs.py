@@ -14,6 +14,7 @@ from devcluster.paths import REPO
 from devcluster.processes import Running, birth
 
 PATIENCE = 240.0  # seconds for a whole run on a busy machine; 100 when it is alone
+CLEANING = 60.0  # seconds for a run that was told to end: it stops what it started
 
 
 @dataclass
@@ -38,14 +39,19 @@ class Run:
         return [Running(row[2], int(row[0]), birth(int(row[0]))) for row in rows if int(row[1]) == self.process.pid]
 
     def wait(self) -> int:
-        """Wait for the end and return the exit status."""
-        status = self.process.wait(PATIENCE)
-        for reader in self.readers:
-            reader.join(10)
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()
-        return status
+        """Wait for the end and return the exit status; one that takes too long is ended first."""
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.terminate()
+            self.process.wait(CLEANING)
+            raise
+        finally:
+            for reader in self.readers:
+                reader.join(10)
+            for stream in (self.process.stdout, self.process.stderr):
+                if stream is not None:
+                    stream.close()
 
     def __post_init__(self) -> None:
         """Read both streams, so that neither fills up."""

@@ -66,9 +66,10 @@ def _answer(dice: random.Random, at: float, number: int) -> Answer:
     )
 
 
-def truth(happened: list[Answer], window: float) -> dict[str, float]:
-    """Return every metric of the language but the quantiles over the last seconds, in its base unit."""
-    recent = happened[bisect_right(happened, SECONDS - window, key=lambda one: one.at) :]
+def truth(happened: list[Answer], window: float, ago: float = 0.0) -> dict[str, float]:
+    """Return every metric of the language over so many seconds, which ended some seconds `ago`, in its base unit."""
+    first, last = (bisect_right(happened, SECONDS - ago - back, key=lambda one: one.at) for back in (window, 0.0))
+    recent = happened[first:last]
     count, failed = len(recent), sum(one.failed for one in recent)
     tokens_in, tokens_out = (sum(one.tokens[which] for one in recent) for which in (0, 1))
     cost, feedback = sum(one.cost for one in recent), [one.feedback for one in recent if one.feedback is not None]

@@ -19,6 +19,7 @@ from prompt_operator.adapters.clock import SystemClock
 from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.adapters.prometheus import PrometheusMetrics
 from prompt_operator.api.prompt import PromptSpec
+from prompt_operator.collector import spare_full_passes
 from prompt_operator.core.policy import effective
 from prompt_operator.core.rules.baseline import of_values
 from prompt_operator.engine.ruleclock import RuleClock
@@ -72,7 +73,9 @@ def main() -> None:
     parser.add_argument("--prometheus-pid", type=int, required=True)
     for name in ("prompts", "namespaces", "ticks", "tick"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    json.dump(asyncio.run(_measure(parser.parse_args())), sys.stdout)
+    options = parser.parse_args()
+    spare_full_passes()
+    json.dump(asyncio.run(_measure(options)), sys.stdout)
 
 
 async def _measure(options: argparse.Namespace) -> dict[str, object]:
