@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +19,6 @@ from devcluster.paths import REPO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 OPERATOR = "system:serviceaccount:prompt-operator:prompt-operator"
 TEAM = "team"
@@ -217,6 +219,17 @@ kind: ConfigMap
 metadata: {name: prompt-greeting}
 data: {mode: Active}
 """
+PROMETHEUS_RULES = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: prometheusrules.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  names: {kind: PrometheusRule, listKind: PrometheusRuleList, plural: prometheusrules, singular: prometheusrule}
+  scope: Namespaced
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+"""  # what the Prometheus Operator brings
 
 
 def runbook_commands() -> list[list[str]]:
@@ -233,19 +246,29 @@ def filled(line: str) -> str:
     return re.sub(rf"\b({'|'.join(NAMES)})\b(?!:)", lambda found: NAMES[found[0]], line)
 
 
-def test_the_commands_of_the_runbooks_work(installed: ControlPlane) -> None:
+def test_the_commands_of_the_runbooks_work(
+    installed: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is accepted by the real kubectl and the real server; those that change something only as a rehearsal."""
     smallest = (REPO / "manifests" / "samples" / "smallest.yaml").read_text("utf-8")
     record = rollback("ledger", **RECORD, requestedBy=None, fromVersion="1.1.0")
-    for manifests in (smallest, EXAMPLES, record):
+    for manifests in (smallest, EXAMPLES, PROMETHEUS_RULES, record):
         installed.kubectl("apply", "--server-side", "--namespace", TEAM, "--filename=-", input=manifests)
+    (tmp_path / "default.yaml").write_text(EXAMPLES, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # for kubectl-prompt
     failed = {}
     commands = runbook_commands()
     for words in commands:
-        flags = ["--dry-run=server"] if words[0] in {"patch", "annotate"} else []
-        flags += [] if any(word.startswith("--namespace") for word in words) else ["--namespace", TEAM]
-        done = installed.kubectl(*words, *flags, check=False)
+        done = installed.kubectl(*words, *flags(words), check=False)
         if done.returncode != 0 and "can-i" not in words:
             failed[" ".join(words)] = done.stderr
     assert failed == {}
     assert len(commands) > 30
+
+
+def flags(words: list[str]) -> list[str]:
+    """What a command needs beside its words: to rehearse what it would change, and to look into the team's namespace."""
+    rehearsed = ["--dry-run=server"] if words[0] in {"patch", "annotate"} else []
+    placed = any(word.startswith("--namespace") for word in words) or words[:2] == ["prompt", "lint"]
+    return rehearsed if placed else [*rehearsed, "--namespace", TEAM]

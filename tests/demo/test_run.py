@@ -105,7 +105,7 @@ def test_the_bench_measures_and_leaves_nothing(tmp_path: Path) -> None:
     """A small bench run writes all its figures, counts no write in idle or after a restart, and cleans up."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    few = ("--prompts=5", "--versions=10", "--changes=5", "--idle=5", "--without-demo")
+    few = ("--prompts=5", "--versions=10", "--changes=5", "--idle=5", "--without-rules", "--without-demo")
     run = runs.start(temporary, "devcluster.bench", [*few, f"--json={tmp_path / 'bench.json'}"])
 
     assert run.wait() == 0, "".join(run.errors)
