@@ -268,7 +268,7 @@ def test_the_commands_of_the_runbooks_work(
 
 
 def flags(words: list[str]) -> list[str]:
-    """What a command needs beside its words: to rehearse what it would change, and to look into the team's namespace."""
+    """What a command needs beside its words: a rehearsal of what it would change, and the namespace."""
     rehearsed = ["--dry-run=server"] if words[0] in {"patch", "annotate"} else []
     placed = any(word.startswith("--namespace") for word in words) or words[:2] == ["prompt", "lint"]
     return rehearsed if placed else [*rehearsed, "--namespace", TEAM]

@@ -199,7 +199,7 @@ def _measured(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
                 prometheus.stop()
         finally:
             plane.stop()
-    figures["rules"] = [] if options.without_rules else _rules(options.rules, options.fill, progress)
+    figures["rules"] = [] if options.without_rules else _rules(options.rules, progress)
     figures["breach_to_switch_s"] = None if options.without_demo else _breach_to_switch(progress)
     return figures
 
@@ -228,12 +228,12 @@ def _on(
         operator.stop()
 
 
-def _rules(prompts: int, filled: float, progress: Progress) -> list[dict[str, Any]]:
+def _rules(prompts: int, progress: Progress) -> list[dict[str, Any]]:
     """Judge so many prompts, in a few hundred namespaces and all in one."""
     found = []
     for namespaces in (min(300, prompts), 1):
         with tempfile.TemporaryDirectory(prefix="prompt-operator-bench-") as folder:
-            found.append(rules.measure(Path(folder), prompts, namespaces, filled, progress))
+            found.append(rules.measure(Path(folder), prompts, namespaces, progress))
     return found
 
 
@@ -256,8 +256,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--changes", type=int, default=200, metavar="N", help="changes timed; default 200")
     parser.add_argument("--idle", type=int, default=60, metavar="SECONDS", help="idle time measured; default 60")
     parser.add_argument("--rules", type=int, default=10_000, metavar="N", help="prompts judged; default 10000")
-    fill = f"seconds of traffic before prompts are judged; default {rules.FILLED:.0f}, a whole window of 5m"
-    parser.add_argument("--fill", type=float, default=rules.FILLED, metavar="SECONDS", help=fill)
     parser.add_argument("--without-rules", action="store_true", help="leave the judging out (it takes 15 minutes)")
     parser.add_argument("--without-demo", action="store_true", help="leave the measured rollback out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")

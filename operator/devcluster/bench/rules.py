@@ -15,18 +15,18 @@ from devcluster.progress import Progress
 from devcluster.prometheus import Prometheus
 
 SCRAPE, TICK = 15, 15  # seconds
-FILLED = 330.0  # seconds until the window of five minutes is full
+_FILLED = 330.0  # seconds until the window of five minutes is full
 _TICKS = 10
 
 
-def measure(root: Path, prompts: int, namespaces: int, filled: float, progress: Progress) -> dict[str, Any]:
-    """Return the figures of so many prompts in so many namespaces, after `filled` seconds; `root` is a new folder."""
+def measure(root: Path, prompts: int, namespaces: int, progress: Progress) -> dict[str, Any]:
+    """Return the figures of so many prompts in so many namespaces; `root` is a folder of its own."""
     progress.say(f"rules: {prompts * SERIES:,} series of {prompts:,} prompts in {namespaces} namespaces are scraped")
     prometheus = Prometheus.start(root, scrape_interval=f"{SCRAPE}s")
     try:
         with Fleet(places(prompts, namespaces)) as fleet:
             prometheus.set_targets(fleet.targets)
-            time.sleep(filled)
+            time.sleep(_FILLED)
             series = int(prometheus.query('count({__name__=~"llm_.+"})')[0]["value"][1])
             progress.say(f"rules: {_TICKS} ticks")
             judged = _judged(prometheus, prompts, namespaces)
