@@ -13,7 +13,7 @@ from tests.devcluster.support import eventually
 from devcluster.paths import REPO
 from devcluster.processes import Running, birth
 
-PATIENCE = 240.0  # seconds for a whole run on a busy machine; 100 when it is alone
+PATIENCE = 480.0  # seconds for a whole run on a busy machine; 100 for a demo and 180 for a bench when they are alone
 CLEANING = 60.0  # seconds for a run that was told to end: it stops what it started
 
 

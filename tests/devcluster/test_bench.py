@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from devcluster.bench import rules
+from devcluster.bench.fleet import SERIES
 from devcluster.progress import Progress
 
 PROMPTS, TICKS = 4, 3
@@ -19,7 +20,7 @@ def test_rules_are_judged_against_what_is_scraped(tmp_path: Path, monkeypatch: p
     figures = rules.measure(tmp_path, PROMPTS, 2, Progress())
 
     assert (figures["prompts"], figures["namespaces"], figures["failing"]) == (PROMPTS, 2, [])
-    assert figures["series"] == PROMPTS * rules.SERIES
+    assert figures["series"] == PROMPTS * SERIES
     assert figures["rules"] > 10
     assert figures["first"]["queries"] >= figures["median"]["queries"] > 0
     assert figures["first"]["samples"] >= figures["median"]["samples"] > 0
