@@ -96,7 +96,7 @@ async def test_query_goes_as_a_form_with_its_time(server: Server, client: Client
     assert form == {
         "query": [promql],
         "time": ["1767268800.250"],
-        "timeout": ["0.8s"],
+        "timeout": ["800ms"],
         "partial_response": ["false"],
         "deny_partial_response": ["1"],
     }

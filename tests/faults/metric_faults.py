@@ -22,7 +22,7 @@ class By(StrEnum):
     """A server on loopback that stands for the address of a real Prometheus while the fault lasts."""
     NOBODY = "nobody listens"
     PROMETHEUS = "Prometheus"
-    """The samples that a real Prometheus holds, or that Prometheus itself."""
+    """The samples that a real Prometheus holds, or that Prometheus itself: halted, held to a limit, or ended."""
     CLOCK = "operator's clock"
 
 
@@ -75,14 +75,17 @@ def _harmless(name: str, by: By, *, pending: tuple[str, ...] = ("Pending", "Firi
 
 FAILED, EMPTY = "QueryFailed", "NoData"
 TIMEOUT = "timeout"
+TOO_MUCH = "422, a query reads too much"
 REFUSED = "refused"
 RESTARTED = "Prometheus stopped, then started again"
 TENFOLD = "10x duplicate scrape"
 AHEAD, BEHIND = "clock 10 minutes ahead", "clock 10 minutes behind"
 FAULTS = (
-    _unknown(TIMEOUT, By.SERVER, FAILED),
+    _unknown(TIMEOUT, By.PROMETHEUS, FAILED),
     _unknown(REFUSED, By.NOBODY, FAILED),
-    *(_unknown(status, By.SERVER, FAILED) for status in ("400", "422", "429", "500", "503")),
+    _unknown("400", By.SERVER, FAILED),
+    _unknown(TOO_MUCH, By.PROMETHEUS, FAILED),
+    *(_unknown(status, By.SERVER, FAILED) for status in ("429", "500", "503")),
     _unknown("half a body", By.SERVER, FAILED),
     _unknown("wrong JSON", By.SERVER, FAILED),
     _unknown("warnings", By.SERVER, FAILED),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+import signal
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -15,10 +18,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from tests.adapters import answering
-from tests.adapters.answering import Server, element, raw, refusal, serving, silence, vector
+from tests.adapters.answering import Server, element, raw, refusal, serving, vector
 from tests.core.builders import a_policy
 from tests.faults import metric_faults
-from tests.faults.metric_faults import AHEAD, BEHIND, FAULTS, REFUSED, RESTARTED, TENFOLD, TIMEOUT, Fault
+from tests.faults.metric_faults import AHEAD, BEHIND, FAULTS, REFUSED, RESTARTED, TENFOLD, TIMEOUT, TOO_MUCH, Fault
 
 from devcluster.ports import LOOPBACK
 from devcluster.prometheus import Prometheus
@@ -30,7 +33,7 @@ from prompt_operator.core.rules.judgement import Verdict
 from prompt_operator.core.rules.streak import State
 from prompt_operator.engine.ruleclock import RuleClock
 from prompt_operator.engine.store import Name
-from prompt_operator.ports import DEFAULT_SOURCE
+from prompt_operator.ports import DEFAULT_SOURCE, Unavailable
 from prompt_operator.sources import Source
 from prompt_operator.telemetry import Telemetry
 
@@ -59,6 +62,7 @@ TICK = timedelta(minutes=5)
 BEFORE = [BEGAN - timedelta(minutes=10), BEGAN - timedelta(minutes=5), BEGAN]
 LASTING = [BEGAN + timedelta(minutes=minutes) for minutes in range(5, 61, 5)]
 AFTER = [BEGAN + timedelta(minutes=65), BEGAN + timedelta(minutes=70)]
+READ_LITTLE = "--query.max-samples=1"
 LIMITS = Limits(connect_seconds=1.0, total_seconds=0.3)
 
 Series: TypeAlias = "Callable[[int], float | None]"
@@ -225,8 +229,7 @@ def duplicates(handler: answering.Handler) -> None:
 
 
 ANSWERS: Mapping[str, answering.Behaviour] = {
-    TIMEOUT: silence,
-    **{status: refusal(int(status), "no") for status in ("400", "422", "429", "500", "503")},
+    **{status: refusal(int(status), "no") for status in ("400", "429", "500", "503")},
     "half a body": answering.half_a_body,
     "wrong JSON": raw(json.dumps({"status": "success", "data": [1]}).encode()),
     "warnings": vector(warnings=["a store did not answer"]),
@@ -249,6 +252,16 @@ def free_address() -> str:
         return f"http://{LOOPBACK}:{free.getsockname()[1]}"
 
 
+@contextmanager
+def halted(prometheus: Prometheus) -> Iterator[None]:
+    """Have it answer nothing, as a process that swaps or whose disk hangs."""
+    os.kill(prometheus.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(prometheus.pid, signal.SIGCONT)
+
+
 async def played(fault: Fault, prometheus: Prometheus, broken: Server) -> Stage:
     """Let the fault happen between a good time and another one."""
     good = client(prometheus.url)
@@ -261,6 +274,19 @@ async def played(fault: Fault, prometheus: Prometheus, broken: Server) -> Stage:
         broken.finish.set()
         stage.server = good
         await bad.close()
+    elif fault.name == TIMEOUT:
+        bad = stage.server = client(prometheus.url, stage)
+        with halted(prometheus):
+            await stage.last(LASTING)
+        stage.server = good
+        await bad.close()
+    elif fault.name == TOO_MUCH:
+        prometheus.restart([READ_LITTLE])
+        bad = stage.server = client(prometheus.url)
+        await stage.last(LASTING)
+        await bad.close()
+        prometheus.restart()
+        stage.server = client(prometheus.url)
     elif fault.name == RESTARTED:
         prometheus.stop()
         await stage.last(LASTING)
@@ -301,6 +327,23 @@ def test_a_tenfold_scrape_multiplies_what_is_counted(prometheus: Prometheus) -> 
     asyncio.run(_once(stage, LASTING[0]))
     assert stage.reading("counted").alert.verdict is Verdict.TRUE
     assert stage.reading(NORMAL).alert.verdict is Verdict.FALSE
+
+
+async def test_a_time_limit_may_be_a_fraction_of_a_second(prometheus: Prometheus) -> None:
+    """Prometheus is told the limit in a spelling that it reads."""
+    metrics = PrometheusMetrics(Source(name=DEFAULT_SOURCE, url=prometheus.url, timeout="1500ms"))
+    assert len(await metrics.query("vector(1)", BEGAN)) == 1
+    await metrics.close()
+
+
+async def test_a_query_that_reads_too_much_is_refused_by_prometheus_itself(prometheus: Prometheus) -> None:
+    """The fault of the table is the one it is called."""
+    prometheus.restart([READ_LITTLE])
+    metrics = client(prometheus.url)
+    with pytest.raises(Unavailable, match=r"answered 422: .*too many samples"):
+        await metrics.query("sum(increase(llm_prompt_requests_total[5m]))", BEGAN)
+    await metrics.close()
+    prometheus.restart()
 
 
 async def _once(stage: Stage, at: datetime) -> None:

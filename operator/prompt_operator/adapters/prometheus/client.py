@@ -122,7 +122,7 @@ class PrometheusMetrics:
         limits = self._limits
         parameters = {
             "time": f"{at.timestamp():.3f}",
-            "timeout": f"{limits.total_seconds:g}s",
+            "timeout": f"{limits.total_seconds * 1000:.0f}ms",  # a fraction of a second has no other spelling
             "partial_response": "false",  # Thanos; others do not look at it
             "deny_partial_response": "1",  # VictoriaMetrics
         }
