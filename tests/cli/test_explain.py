@@ -86,13 +86,28 @@ def test_after_an_automatic_rollback() -> None:
         What is wrong
           Ready is False (RolledBack): 1.0.0 is active instead of 2.0.0: 2.0.0 was rolled back and stays out: set spec.release of PromptRollback {RECORD}.
 
+        What happened
+          2026-11-21T08:01:00Z  2.0.0 was activated for argocd
+          2026-11-21T08:05:00Z  2.0.0 was rolled back to 1.0.0, by rule critical-error-rate
+
         Last decision
           2026-11-21T08:05:00Z: 2.0.0 -> 1.0.0, an automatic rollback by rule critical-error-rate.
           Because critical-error-rate: {MEASURED}
           Measured at 2026-11-21T08:04:00Z; the numbers are in PromptRollback {RECORD}.
             {QUERY}
           Outcome: not judged yet: 1.0.0 is watched until 2026-11-21T08:20:00Z.
-          The author of 2.0.0 foresaw, choosing B: may forget the form of the answer
+
+        The guards
+          All let it pass; the numbers of the guards are not in its record, which an earlier release wrote.
+
+        What 2.0.0 changed against 1.0.0
+          Not known: PromptVersion greeting-1.0.0 is gone.
+
+        How the versions came about
+          2.0.0: no path given
+            depth 1: B
+              foreseen: may forget the form of the answer
+            depth 2: B.1
 
         Held versions
           2.0.0 since 2026-11-21T08:05:00Z
@@ -304,3 +319,24 @@ def test_the_same_for_programs() -> None:
     """As JSON: titles and lines."""
     done = FakeCluster.of(prompt()).run("explain", "greeting", "-o", "json")
     assert json.loads(done.stdout)[-1] == {"title": "What to do", "lines": ["Nothing."]}
+
+
+def test_a_long_story_is_cut() -> None:
+    """Many moments, and a difference of many lines: the newest and the first of them, and how to see the rest."""
+    texts = {each: "\n".join(f"{each} {line}" for line in range(50)) for each in ("1.0.0", "2.0.0")}
+    versions = [version(each, text=text) for each, text in texts.items()]
+    refused = [record(f"r{i}", minutes=5, decision="Refused", guard="CoolingDown") for i in range(30)]
+    shown = told(rolled_back(), record(), *versions, *refused)
+    assert "… 12 earlier moments are left out" in shown
+    assert "… 43 more lines: kubectl prompt diff greeting 1.0.0 2.0.0 -n shop" in shown
+
+
+def test_the_same_content_is_said() -> None:
+    """Two versions that differ in nothing: the prompt is not the cause."""
+    versions = [version(each, text="The same.") for each in ("1.0.0", "2.0.0")]
+    assert "Nothing: content and settings are the same." in told(rolled_back(), record(), *versions)
+
+
+def test_a_lost_record_is_said() -> None:
+    """Somebody deleted it: what came of the rollback is not known."""
+    assert f"There is no PromptRollback {RECORD}: its outcome is not known." in told(rolled_back())

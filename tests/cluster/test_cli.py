@@ -192,7 +192,7 @@ async def test_explain_after_an_automatic_rollback(operator: Operated, run: Run)
     assert "but spec.version asks for 1.1.0." in told
     assert "1.1.0 -> 1.0.0, an automatic rollback by rule critical-error-rate." in told
     assert "Because critical-error-rate: error_rate 60.0% (120 of 200 in 5m; at least" in told
-    assert "The author of 1.1.0 foresaw, choosing B: may forget the JSON when it is sorry" in told
+    assert "foreseen: may forget the JSON when it is sorry" in told
     assert f"lift it with: kubectl prompt release {record} -n {operator.namespace} " in told
 
 

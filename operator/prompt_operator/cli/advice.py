@@ -24,6 +24,7 @@ def steps(prompt: Prompt, rollbacks: Iterable[PromptRollback], flags: str) -> It
         *_without_operator(prompt),
         *_switched_off(prompt, flags),
         *_not_ready(prompt),
+        *_not_recovered(prompt, rollbacks),
         *_unhealthy(prompt, rollbacks, flags),
         *_to_review(prompt, flags),
     ]
@@ -64,6 +65,18 @@ def _not_ready(prompt: Prompt) -> Iterator[str]:
         yield f"Apply PromptVersion {prompt.metadata.name}-{desired}, or set spec.version to one that exists."
     else:
         yield "Do what the message of Ready says; the operator sees it by itself."
+
+
+def _not_recovered(prompt: Prompt, rollbacks: Iterable[PromptRollback]) -> Iterator[str]:
+    """Yield where to look when going back did not help, or nobody knows whether it did."""
+    decision = prompt.status.decision
+    if decision is None or prompt.status.override is None:
+        return
+    outcome = next((each.status.outcome for each in rollbacks if each.metadata.name == decision.id), None)
+    if outcome == "NotRecovered":
+        yield "Look outside the prompt: provider, model, data, application. The operator takes no second step back."
+    elif outcome == "Inconclusive":
+        yield "Look at the application yourself: this outcome is final and is not judged again."
 
 
 def _unhealthy(prompt: Prompt, rollbacks: Iterable[PromptRollback], flags: str) -> Iterator[str]:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from prompt_operator.api.promptversion import PromptVersion
     from prompt_operator.cli.session import Session
 
-_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 _CONTENT = ("text", "messages")
 
 
@@ -39,7 +38,7 @@ async def diff(session: Session, name: str, v1: str, v2: str | None) -> None:
     old, new = await reading.version(session, name, v1), await reading.version(session, name, other)
     lines = [*compared(old, new, "content"), *compared(old, new, "settings")]
     for line in lines:
-        click.secho(line, fg=_STYLES.get(line[:1]), bold=line[:3] in {"---", "+++"} or None)
+        click.secho(line, fg=printing.DIFF_STYLES.get(line[:1]), bold=line[:3] in {"---", "+++"} or None)
     if not lines:
         printing.note(f"{v1} and {other} of {name} have the same content and settings.")
 

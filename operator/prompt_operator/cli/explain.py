@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.cli import options, printing, reading
 from prompt_operator.cli.explanation import Case, rejected, sections
+from prompt_operator.cli.failures import sentence
 from prompt_operator.core.policy import effective
 from prompt_operator.core.rules.measure import Identity
 from prompt_operator.core.rules.resolved import queries_of
@@ -20,29 +21,56 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from prompt_operator.api.prompt import Prompt
+    from prompt_operator.api.promptversion import PromptVersion
     from prompt_operator.cli.explanation import Section
     from prompt_operator.cli.session import Session
 
 
 @click.command()
 @click.argument("name")
+@click.option(
+    "--texts/--no-texts",
+    default=True,
+    show_default=True,
+    help="After a rollback, tell what the two versions differ in; without, it has no text of prompts.",
+)
 @options.output
 @options.in_cluster
-async def explain(session: Session, name: str, output: str) -> None:
+async def explain(session: Session, name: str, output: str, *, texts: bool) -> None:
     """Tell how a prompt is, why, and what to do.
 
     Which version is active and why, what is wrong, what was decided on which evidence, what is held, the next step.
+    After a rollback also what happened when, what the guards saw, what the two versions differ in, and how they came
+    about, with what their author foresaw.
     """
     prompt = await reading.prompt(session, name)
-    wanted = {rejected(prompt), prompt.status.active_version} - {None}
-    found = {version: await reading.version_if_there(session, name, version) for version in sorted(map(str, wanted))}
-    versions = {version: manifest for version, manifest in found.items() if manifest is not None}
     rollbacks, queries = await reading.rollbacks(session, name), await _queries(session, prompt)
-    told = sections(Case(prompt, rollbacks, versions, session.flags, session.now(), queries))
+    versions, unread = await _versions(session, prompt)
+    case = Case(prompt, rollbacks, versions, session.flags, session.now(), unread, texts, queries)
+    told = sections(case)
     if output == "table":
         _print(told)
     else:
         printing.document([asdict(section) for section in told], output)
+
+
+async def _versions(session: Session, prompt: Prompt) -> tuple[dict[str, PromptVersion], dict[str, str]]:
+    """Read the active version and the two of the last rollback; return those found, and why others were not."""
+    decision, name = prompt.status.decision, prompt.metadata.name
+    restored = decision.to_version if rejected(prompt) and decision is not None else None
+    found: dict[str, PromptVersion] = {}
+    unread: dict[str, str] = {}
+    for version in dict.fromkeys(filter(None, (rejected(prompt), restored, prompt.status.active_version))):
+        try:
+            manifest = await reading.version_if_there(session, name, version)
+        except Forbidden as error:
+            unread[version] = sentence(error)
+            continue
+        if manifest is None:
+            unread[version] = f"PromptVersion {name}-{version} is gone."
+        else:
+            found[version] = manifest
+    return found, unread
 
 
 async def _queries(session: Session, prompt: Prompt) -> Mapping[str, tuple[str, ...]]:
@@ -66,4 +94,4 @@ def _print(told: tuple[Section, ...]) -> None:
             click.echo()
         printing.heading(section.title)
         for line in section.lines:
-            click.echo(f"  {line}")
+            click.secho(f"  {line}", fg=printing.DIFF_STYLES.get(line[:1]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.common import rfc3339
-from prompt_operator.cli import advice
+from prompt_operator.cli import advice, aftermath
 from prompt_operator.cli.reading import when
 from prompt_operator.cli.suspend import REASON_ANNOTATION
 from prompt_operator.core.baseline import baselines_of
@@ -44,6 +44,10 @@ class Case:
     flags: str
     """Options of this run, for commands to copy."""
     now: datetime
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Version -> why its text cannot be told: it is gone, or the user may not read it."""
+    with_texts: bool = True
+    """Whether to tell what the texts of two versions differ in."""
     queries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Rule -> what its values are asked by, as far as that can be told from policy and profile."""
 
@@ -64,7 +68,9 @@ def sections(case: Case) -> tuple[Section, ...]:
         Section("What is wrong", tuple(_wrong(case)) or ("Nothing.",)),
         Section("Rules that are not Normal", tuple(_rules(case))),
         Section("What counts as normal", tuple(_normal(case))),
+        Section("What happened", tuple(_happened(case))),
         Section("Last decision", tuple(_decision(case))),
+        *_after_a_rollback(case),
         Section("Rollbacks that were refused", tuple(_refusals(case))),
         Section("Held versions", tuple(_held(case))),
         Section("What to do", tuple(advice.steps(case.prompt, case.rollbacks, case.flags))),
@@ -129,6 +135,9 @@ def _wrong(case: Case) -> Iterator[str]:
             yield f"{kind} is {condition.status} ({condition.reason}): {condition.message}."
             if kind is ConditionType.HEALTHY:
                 yield from _foreseen(case, case.prompt.status.active_version)
+    record = _record(case)
+    if record is not None and case.prompt.status.override is not None and record.status.outcome in _NO_HELP:
+        yield f"The rollback {_NO_HELP[record.status.outcome]}."
     if not case.prompt.status.conditions:
         yield "The operator has not looked at this prompt yet."
     for request in case.rollbacks:
@@ -146,6 +155,13 @@ _FINE: Mapping[ConditionType, tuple[str, ...]] = {
     ConditionType.NOT_IMPLEMENTED: ("False",),
 }
 """Condition -> the statuses that nobody has to care about."""
+
+
+_NO_HELP = {
+    "NotRecovered": "did not help (NotRecovered): the rejected version was probably not the cause",
+    "Inconclusive": "may have helped or not (Inconclusive): there was nothing to judge it by",
+}
+"""Outcome of the rollback in force -> what it means."""
 
 
 def _rules(case: Case) -> Iterator[str]:
@@ -182,6 +198,42 @@ def _normal(case: Case) -> Iterator[str]:
         yield f"{name} {format_value(metric, known.value) if metric else known.value}: {known.source}"
 
 
+# --- after a rollback
+
+
+def _happened(case: Case) -> Iterator[str]:
+    decision = case.prompt.status.decision
+    if decision is not None and rejected(case.prompt):
+        yield from aftermath.timeline(case.prompt, decision, case.rollbacks)
+
+
+def _after_a_rollback(case: Case) -> Iterator[Section]:
+    """Yield what a person would tell of the last decision, if it was a rollback."""
+    decision, record = case.prompt.status.decision, _record(case)
+    left = rejected(case.prompt)
+    if decision is None or left is None or decision.to_version is None:
+        return
+    restored = decision.to_version
+    if record is not None:
+        yield Section("Before and after", tuple(aftermath.numbers(record)))
+        yield Section("The guards", tuple(aftermath.guards(record)))
+    yield Section(f"What {left} changed against {restored}", tuple(_changes(case, left, restored)))
+    new, old = case.versions.get(left), case.versions.get(restored)
+    if new is not None:
+        yield Section("How the versions came about", tuple(aftermath.exploration(new, old)))
+
+
+def _changes(case: Case, left: str, restored: str) -> Iterator[str]:
+    new, old, decision = case.versions.get(left), case.versions.get(restored), case.prompt.status.decision
+    command = f"kubectl prompt diff {case.prompt.metadata.name} {restored} {left} {case.flags}"
+    if not case.with_texts:
+        yield f"Not told here: {command}"
+    elif new is None or old is None:
+        yield from (f"Not known: {case.unread[each]}" for each in (left, restored) if each in case.unread)
+    else:
+        yield from aftermath.changes(old, new, decision.from_hash if decision else None, command)
+
+
 # --- what was decided
 
 
@@ -196,7 +248,6 @@ def _decision(case: Case) -> Iterator[str]:
         yield f"Measured at {rfc3339(decision.evidence[0].at)}; the numbers are in PromptRollback {decision.id}."
         yield from _queries(decision.evidence)
     yield from _outcome(case, decision)
-    yield from _foreseen(case, rejected(case.prompt))
 
 
 def _queries(evidence: Iterable[Evidence]) -> Iterator[str]:
@@ -211,9 +262,16 @@ def _by(decision: Decision) -> str:
     return f"an automatic rollback by rule {decision.rule}" if decision.kind == "Rollback" else "an activation"
 
 
+def _record(case: Case) -> PromptRollback | None:
+    """Return the record of the last decision."""
+    decision = case.prompt.status.decision
+    return next((each for each in case.rollbacks if decision is not None and each.metadata.name == decision.id), None)
+
+
 def _outcome(case: Case, decision: Decision) -> Iterator[str]:
-    record = next((each for each in case.rollbacks if each.metadata.name == decision.id), None)
+    record = _record(case)
     if record is None:
+        yield f"There is no PromptRollback {decision.id}: its outcome is not known."
         return
     status = record.status
     if status.message:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+"""First character of a line of a diff -> its colour."""
 _STYLES = {"True": "green", "False": "red", "Unknown": "yellow"}
 _UNLIMITED = 100_000
 """Columns: nothing is cut off; a narrow terminal wraps the line, as with kubectl."""
