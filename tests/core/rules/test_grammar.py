@@ -209,6 +209,15 @@ def numbers(dimension: Dimension) -> st.SearchStrategy[str]:
     return st.decimals("0.01", "99999", places=2).map(str)
 
 
+slow = st.builds(
+    lambda number, unit, share: [f"slower_than_{number}{unit}", share],
+    st.integers(1, 99999),
+    st.sampled_from(["ms", "s", "m", "h"]),
+    numbers(Dimension.RATIO),
+)
+"""Both sides of a comparison of a metric with a bound in its name."""
+
+
 @st.composite
 def comparisons(draw: st.DrawFn) -> str:
     """The text of a valid comparison."""
@@ -221,7 +230,9 @@ def comparisons(draw: st.DrawFn) -> str:
         | factor.map(lambda n: f"baseline * {n}")
         | st.builds(lambda a, b, n: f"(baseline + {a}) * {n} - {b} / {n}", literal, literal, factor)
     )
-    sides = [f"{metric}{window}", threshold]
+    sides = draw(
+        slow | st.just([f"{metric}{window}", threshold]) | st.just([f"{metric}{window} - {metric} / 2", threshold])
+    )
     return draw(st.sampled_from(COMPARATORS)).join(sides if draw(st.booleans()) else sides[::-1])
 
 
