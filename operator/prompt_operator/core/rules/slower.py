@@ -41,10 +41,14 @@ def metric_of(name: str, catalogue: Mapping[str, Metric]) -> Metric | None:
 
 
 def _bound(name: str) -> Decimal | None:
-    """Return the seconds in a name; None where it has none, above zero and in whole milliseconds."""
+    """Return the seconds in a name, above zero and in whole milliseconds; None where it has none that can be used.
+
+    The cap is on the seconds, too, because the normal form is a name itself.
+    """
     text = name.removeprefix(PREFIX) if name.startswith(PREFIX) else ""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(number) :]
     if unit not in UNITS or not (number.isascii() and number.isdigit()) or len(number) > _MAX_DIGITS:
         return None
-    return Decimal(number) * UNITS[unit] or None
+    bound = Decimal(number) * UNITS[unit]
+    return bound if 0 < bound < 10**_MAX_DIGITS else None
