@@ -38,6 +38,9 @@ def run(*words: str, given: bytes = b"") -> Result:
     return CliRunner().invoke(main, ["audit", *words], input=given, obj=nowhere)
 
 
+WHOLE = "10 entries of 2 writers are whole, each in its place."
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     """A whole trail of two writers."""
@@ -61,7 +64,7 @@ def anchored(folder: Path, heads: Mapping[str, Head], sink: str = "") -> str:
 def test_a_whole_anchored_trail_is_zero(log: Path, tmp_path: Path) -> None:
     """No cluster is asked where the anchor is given."""
     found = run("verify", str(log), anchored(tmp_path, ANCHORS))
-    assert (found.exit_code, found.output) == (0, "10 entries of 2 writers are whole, each in its place.\n")
+    assert (found.exit_code, found.output) == (0, f"{WHOLE}\nThe end is anchored: seq 4 of {B}.\n")
 
 
 def test_a_broken_trail_is_one_and_says_where(log: Path, tmp_path: Path) -> None:
@@ -69,7 +72,8 @@ def test_a_broken_trail_is_one_and_says_where(log: Path, tmp_path: Path) -> None
     written(log, [*LINES[:6], resealed(LINES[6], actor="mallory"), *LINES[7:]])
     found = run("verify", str(log), anchored(tmp_path, ANCHORS))
     assert found.exit_code == 1
-    assert found.output.startswith(f"Error: The audit trail is broken. line 8, seq 2 of {B}: expected prev sha256:")
+    place = f"{log} line 8, seq 2 of {B}"
+    assert found.output.startswith(f"Error: The audit trail is broken at {place}: expected prev sha256:")
 
 
 def test_an_unanchored_tail_is_two(log: Path, tmp_path: Path) -> None:
@@ -101,15 +105,20 @@ def test_several_files_and_standard_input_are_one_trail(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("verify",), "Name one or more FILEs, or use --from-cluster."),
         (("replay", "missing.jsonl"), "Cannot read missing.jsonl: No such file or directory."),
         (("verify", "-", "--anchor-file=missing.json"), "Cannot read missing.json"),
+        (("verify", "--from-cluster"), "No cluster: no kubeconfig for"),
     ],
 )
-def test_wrong_usage_is_two(words: tuple[str, ...], said: str) -> None:
-    """And says what would be right."""
+def test_a_trail_that_cannot_be_read_is_three(words: tuple[str, ...], said: str) -> None:
+    """Neither whole nor broken: whoever watches the exit status is not told of tampering."""
     found = run(*words)
-    assert (found.exit_code, said in found.output) == (2, True)
+    assert (found.exit_code, said in found.output) == (3, True)
+
+
+def test_wrong_usage_says_what_would_be_right() -> None:
+    """Neither files nor the cluster are named."""
+    assert "Name one or more FILEs, or use --from-cluster." in run("verify").output
 
 
 def a_decision(**changed: str) -> bytes:
@@ -131,4 +140,4 @@ def test_replay_shows_both_verdicts(tmp_path: Path) -> None:
     other = run("replay", str(written(tmp_path / "other", [a_decision(auto="Disabled")])))
     assert other.exit_code == 1
     assert "2.0.0 -> 1.0.0   AutoRollbackDisabled" in other.stdout
-    assert other.stderr == "1 decisions, 1 with another verdict.\n"
+    assert other.stderr == "1 decision: 1 with another verdict, 0 that cannot be made again.\n"

@@ -33,6 +33,12 @@ class Blind(click.ClickException):
     exit_code: ClassVar[int] = 2
 
 
+class Unreadable(click.ClickException):
+    """What was to be checked cannot be read: neither right nor wrong, for verbs in which 2 means something else."""
+
+    exit_code: ClassVar[int] = 3
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Turn every failure of the cluster into one sentence and exit status 1."""

@@ -17,13 +17,13 @@ from prompt_operator.core.audit.entry import packed
 from prompt_operator.core.audit.inputs import case_of, inputs_of
 from prompt_operator.core.audit.replay import Replayed, replay
 from prompt_operator.core.ledger import Execution, Ledger
+from prompt_operator.core.reasons import Objection
 from prompt_operator.core.safeguards import Case, first_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from prompt_operator.core.facts import RuleReading
-    from prompt_operator.core.reasons import Objection
 
 READING = a_reading()
 RECORD = {"prompt": "greeting", "fromVersion": V2, "toVersion": V1}
@@ -111,11 +111,16 @@ def test_a_changed_switch_gives_another_verdict(member: str, value: str) -> None
 )
 @settings(max_examples=150, deadline=None)
 def test_any_case_gives_the_same_refusal_when_it_is_read_back(changed: dict[str, Any], errors: int) -> None:
-    """Same guard, same sentence: nothing that a guard looks at is lost on the way."""
+    """Same guard, same sentence: nothing that a guard looks at is lost on the way.
+
+    Of the rollbacks elsewhere only as many as the limit are kept, so that there its sentence may count more.
+    """
     reading = a_reading(errors=errors, requests=300)
     case = a_case(judgement=reading.rollback, **changed)
     again = case_of(json.loads(packed(inputs_of(case, reading))))
-    assert first_refusal(again) == first_refusal(case)
+    now, then = first_refusal(again), first_refusal(case)
+    assert (now and now.objection) == (then and then.objection)
+    assert now == then or (now is not None and now.objection is Objection.GLOBAL_RATE_LIMITED)
 
 
 def test_a_persons_request_is_answered_again() -> None:

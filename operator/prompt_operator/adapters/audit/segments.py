@@ -8,7 +8,7 @@ from prompt_operator.core.audit.chain import lines_of
 from prompt_operator.ports import CONFIG_MAP, Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from prompt_operator.ports import Cluster, Manifest
 
@@ -36,14 +36,17 @@ class SegmentSink:
         self._last: Manifest | None = None
         self._known = False
 
-    async def read_back(self, segments: int | None = READ_BACK) -> Sequence[bytes]:
-        """Return the lines of so many last segments, oldest first; None for all."""
-        found: list[bytes] = []
-        for name in (await self._names())[-(segments or 0) :]:
-            self._last = await self._cluster.get(CONFIG_MAP, self._namespace, name)
-            found += lines_of(_text(self._last))
+    async def read_back(self) -> Sequence[bytes]:
+        """Return the lines of the last segments, oldest first."""
+        found = [line async for _, lines in self.segments(READ_BACK) for line in lines]
         self._known = True
         return found
+
+    async def segments(self, last: int | None = None) -> AsyncIterator[tuple[str, list[bytes]]]:
+        """Yield name and lines of each of so many last segments, oldest first; None for all."""
+        for name in (await self._names())[-(last or 0) :]:
+            self._last = await self._cluster.get(CONFIG_MAP, self._namespace, name)
+            yield name, list(lines_of(_text(self._last)))
 
     async def append(self, lines: Sequence[bytes]) -> None:
         """Write the lines into the last segment; begin a new one where it is full."""

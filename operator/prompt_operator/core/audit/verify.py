@@ -9,7 +9,7 @@ from prompt_operator.core.audit.chain import Head, Line, Malformed, genesis, has
 from prompt_operator.core.audit.entry import Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ class _Trail:
     vouched: dict[str, int] = field(default_factory=dict)
     """By writer, the highest seq that an anchor or a later writer names."""
 
-    def take(self, line: Line, number: int) -> None:
+    def take(self, line: Line, place: str) -> None:
         """Put a line in its place; a repeat of the very same line is none."""
         writer, seq, digest = line.head
-        where = f"line {number}, seq {seq} of {writer}"
+        where = f"{place}, seq {seq} of {writer}"
         if hash_of(line.members) != digest:
             raise _Break(where, f"hash {hash_of(line.members)}", digest)
         if self.hashes.get((writer, seq)) == digest:
@@ -109,18 +109,22 @@ class _Trail:
         )
 
 
-def verify(lines: Iterable[bytes], anchors: Mapping[str, Head], *, partial: bool = False) -> Checked:
+def verify(
+    lines: Iterable[bytes], anchors: Mapping[str, Head], *, partial: bool = False, places: Sequence[str] = ()
+) -> Checked:
     """Check a trail from its first line on.
 
     Args:
         lines: the lines without line breaks, oldest first.
         anchors: by writer, the head that was anchored last; of writers that are long gone there is none.
         partial: the beginning was moved elsewhere: start wherever these lines start.
+        places: what to call each line; without it, its number.
     """
     trail, entries = _Trail(partial), 0
     try:
-        for number, raw in enumerate(lines, 1):
-            trail.take(_read(raw, number), number)
+        for raw in lines:
+            place = places[entries] if places else f"line {entries + 1}"
+            trail.take(_read(raw, place), place)
             entries += 1
         for anchor in anchors.values():
             if not partial or anchor.writer in trail.heads:
@@ -130,11 +134,11 @@ def verify(lines: Iterable[bytes], anchors: Mapping[str, Head], *, partial: bool
     return Checked(entries, tuple(trail.heads.values()), None, trail.loose())
 
 
-def _read(raw: bytes, number: int) -> Line:
+def _read(raw: bytes, place: str) -> Line:
     try:
         return read(raw)
     except Malformed as error:
-        raise _Break(f"line {number}", "an entry", str(error)) from None
+        raise _Break(place, "an entry", str(error)) from None
 
 
 def _named(takeover: Line, member: str) -> Head | None:

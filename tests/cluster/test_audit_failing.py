@@ -1,0 +1,92 @@
+"""A sink or an anchor that fails or hangs: decisions go on at the same speed, it is said, and told later."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from tests.cluster.operating import Operated, operated
+from tests.cluster.test_audit import ids
+from tests.faults.scene import AT_ONCE, ONE_RULE, release_a_bad_one, roll_back, serve
+
+from prompt_operator.adapters.audit import StdoutSink
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from devcluster.cluster import Cluster
+
+
+async def prepared(operator: Operated) -> None:
+    """Have a bad version active."""
+    await operator.policy(rules=ONE_RULE, rollback=AT_ONCE)
+    await operator.version("1.0.0")
+    await operator.version("1.1.0")
+    await serve(operator, "1.0.0")
+    await release_a_bad_one(operator)
+
+
+def trouble(operator: Operated) -> str:
+    """Return what /health/deep says of the trail."""
+    assert operator.running is not None
+    assert operator.running.trail is not None
+    return operator.running.trail.trouble
+
+
+async def test_a_hanging_sink_delays_no_switch_and_no_end(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads standard output: the rollback is as fast as ever, and the operator can still be ended."""
+
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(StdoutSink, "append", hang)
+    async with operated(cluster.kubeconfig, namespace) as operator:
+        await operator.start()
+        await prepared(operator)
+        began = time.monotonic()
+        await roll_back(operator)
+        assert time.monotonic() - began < 5.0
+        began = time.monotonic()
+        await operator.stop()
+        assert time.monotonic() - began < 15.0
+
+
+async def test_a_denied_file_is_said_and_written_once_it_can_be(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """Something stands where the file should be: rollback and record are there, the line follows when it is gone."""
+    log = tmp_path / "audit.jsonl"
+    async with operated(cluster.kubeconfig, namespace, audit="file", audit_file=str(log)) as operator:
+        log.mkdir()
+        await operator.start()
+        await prepared(operator)
+        record = await roll_back(operator)
+        assert "the audit trail (file) cannot be read or written: " in trouble(operator)
+        log.rmdir()
+
+        async def is_told() -> bool:
+            return log.is_file() and ids(log.read_bytes(), "Rollback") == [record["metadata"]["name"]]
+
+        await operator.until(is_told, seconds=60)
+        assert trouble(operator) == ""
+
+
+async def test_segments_and_anchor_that_are_denied_change_no_other_write(cluster: Cluster, namespace: str) -> None:
+    """Their namespace does not exist: the rollback takes place, and both are named as what is wrong."""
+    nowhere = f"{namespace}-no"
+    settings: dict[str, Any] = {
+        "audit": "configMap",
+        "audit_name": f"{nowhere}/trail",
+        "audit_anchor": f"{nowhere}/heads",
+    }
+    async with operated(cluster.kubeconfig, namespace, **settings) as operator:
+        await operator.start()
+        await prepared(operator)
+        await roll_back(operator)
+        assert (await operator.condition("Serving"))["status"] == "True"
+        assert f'namespaces "{nowhere}" not found' in trouble(operator)
