@@ -248,6 +248,23 @@ def test_a_decision_left_without_a_record_is_finished() -> None:
     assert world.served() == V1
 
 
+def test_what_the_safeguards_were_given_moves_into_the_record() -> None:
+    """Status keeps the inputs of a decision until the record has them: people read status, replay reads the record."""
+    world = World.with_versions(V1, V2)
+    world.settle()
+    world.want(V2)
+    world.settle()
+    world.pass_(minutes=10)
+    world.readings = readings(a_reading(at=world.now))
+    world.step(crash_after=1)
+    decided = world.prompt().status.decision
+    assert decided is not None
+    assert decided.inputs is not None
+    world.settle()
+    assert world.records[decided.id]["spec"]["inputs"] == decided.inputs
+    assert world.prompt().status.decision == decided.model_copy(update={"inputs": None})
+
+
 def test_a_second_decision_does_not_lose_the_first_one() -> None:
     """A crash before the record, then a person's request: both decisions get their record and keep their hold."""
     world = World.with_versions(V1, V2, "3.0.0")

@@ -71,7 +71,7 @@ class Decision(ApiModel):
     evidence: Annotated[tuple[Evidence, ...], list_atomic(16)] = Field(
         default=(), description="What was measured when it was decided."
     )
-    inputs: Inputs | None = None
+    inputs: Inputs | None = None  # until the record has them
 
 
 class Held(ApiModel):

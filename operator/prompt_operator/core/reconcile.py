@@ -180,6 +180,7 @@ def _status(outcome: _Outcome, now: datetime) -> PromptStatus:
             "held": held_of(stand.holds),
             "rules": rules,
             "rollbacks": rollbacks_of(facts.records, before.decision),
+            "decision": records.once_recorded(facts, before.decision),
             "projection": outcome.projection.status,
             "handled_requests": _handled(facts, now),
             # Nothing of this release fills these: what stands there was left by another manager.

@@ -77,6 +77,13 @@ def record_of_decision(facts: Facts, decision: Decision) -> CreateRecord | None:
     return CreateRecord(_manifest(facts, decision.id, spec))
 
 
+def once_recorded(facts: Facts, decision: Decision | None) -> Decision | None:
+    """Return the decision as status keeps it: without the inputs as soon as its record has them."""
+    if decision is None or decision.inputs is None or all(record.name != decision.id for record in facts.records):
+        return decision
+    return decision.model_copy(update={"inputs": None})
+
+
 def records_of_refusals(facts: Facts, refused: Iterable[Refused], now: datetime) -> Iterator[Effect]:
     """Yield a record and an Event for each refusal worth one: one per rule, guard and firing episode."""
     names = {record.name for record in facts.records}
