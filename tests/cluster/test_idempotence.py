@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cluster.looking import Writes, conditions_of, until_condition, until_settled, wake_everything
+from tests.cluster.looking import Writes, until_condition, until_settled, wake_everything
 from tests.cluster.operating import Operated, operated
 
 from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_ROLLBACK, PROMPT_VERSION
@@ -95,7 +95,7 @@ async def roll_back(operator: Operated) -> None:
     request = {"promptRef": {"name": "active"}, "fromVersion": "0.0.1", "reason": "late", "trigger": "Manual"}
     await operator.apply(PROMPT_ROLLBACK, "late-request", {**request, "requestedBy": "admin"})
     await until_condition(operator, "Ready", "RolledBack", "rolled")
-    assert (await conditions_of(operator, "firing"))["Healthy"] == "False AutoRollbackDisabled"
+    assert (await until_condition(operator, "Healthy", "AutoRollbackDisabled", "firing"))["Healthy"].startswith("False")
 
 
 @pytest.fixture

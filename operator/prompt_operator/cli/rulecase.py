@@ -21,7 +21,7 @@ from prompt_operator.core.rules.errors import RuleError, did_you_mean
 from prompt_operator.core.rules.metrics import METRICS, Quantity, Slower
 from prompt_operator.core.rules.scenario import Evidence, Expectation, Given
 from prompt_operator.core.rules.series import MOST_SAMPLES, Series, expand
-from prompt_operator.core.rules.slower import canonical, metric_of
+from prompt_operator.core.rules.slower import EXAMPLE, canonical, metric_of
 from prompt_operator.core.rules.streak import State
 from prompt_operator.core.rules.syntax import comparisons, metric_refs
 from prompt_operator.core.rules.units import parse_duration, parse_window
@@ -256,7 +256,7 @@ def _named(name: str, catalogue: Mapping[str, Metric]) -> tuple[Metric, timedelt
     written, bracket, window = name.partition("[")
     metric = metric_of(canonical(written), catalogue)
     if metric is None:
-        known = [*catalogue, *Quantity]
+        known = [*catalogue, *Quantity, EXAMPLE]
         raise RuleError(f"no metric and no quantity is named so: {did_you_mean(written, known)}")
     return metric, parse_window(window.removesuffix("]")) if bracket else None
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prompt_operator.core.rules.errors import RuleError, UnknownMetricError
 from prompt_operator.core.rules.metrics import ALIASES, Metric, Slower
-from prompt_operator.core.rules.slower import metric_of
+from prompt_operator.core.rules.slower import EXAMPLE, metric_of
 from prompt_operator.core.rules.syntax import (
     Arithmetic,
     Baseline,
@@ -82,7 +82,7 @@ def _named(comparison: Comparison, catalogue: Mapping[str, Metric]) -> dict[str,
     named = {ref.name: metric for ref in refs if (metric := metric_of(ref.name, catalogue))}
     for ref in refs:
         if ref.name not in named:
-            raise UnknownMetricError(ref.name, [*catalogue, *ALIASES], ref.column)
+            raise UnknownMetricError(ref.name, [*catalogue, *ALIASES, EXAMPLE], ref.column)
     if not refs:
         raise RuleError("this comparison reads no metric, so it never changes: name one", comparison.column)
     return named

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "slower_than_"
+EXAMPLE = "slower_than_3s"
+"""Stands among the names that are known, where somebody meant another one."""
 _MAX_DIGITS = 7
 
 
