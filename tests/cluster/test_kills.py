@@ -47,8 +47,9 @@ async def killed_everywhere(stages: Sequence[Stage], stories: Sequence[Story]) -
         log, right = await undisturbed(stages[0], story, f"s{next(numbers):02}")
         assert {key: right[key] for key in story.expected} == story.expected
         assert right["decided once"]
+        assert right["audited once"]
         assert right["ledger"]
-        assert right["well"]
+        assert [version for version, stage in right["stages"].items() if stage == "Active"] == [right["active"]]
         writes += log
         plays += [(story, f"s{next(numbers):02}", Point(write, death), right) for write in log for death in DEATHS]
     await asyncio.gather(*(_killed(stage, plays[index :: len(stages)]) for index, stage in enumerate(stages)))
@@ -61,7 +62,7 @@ async def _killed(stage: Stage, plays: Sequence[tuple[Story, str, Point, End]]) 
         stage.proxy.decisions[scene] = {each["metadata"]["name"] for each in await stage.records(scene, "Executed")}
     for story, scene, point, right in plays:
         before = stage.starts
-        await play(stage, story, scene, point, right)
+        assert await play(stage, story, scene, point, right), f"{point} was never reached"
         assert stage.starts == before + 1, "killed once"
     stage.kill()
     await stage.start()

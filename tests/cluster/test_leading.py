@@ -174,3 +174,16 @@ async def test_without_an_api_server_the_holder_gives_up_in_time(
     await holder.release()
     said = [record.message for record in caplog.records if "cannot be read or written" in record.message]
     assert len(said) == 1
+
+
+async def test_a_candidate_that_may_not_read_the_lease_says_why(
+    control_plane: ControlPlane, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the right it stands by for ever; the log names Lease and refusal, once."""
+    access = load(str(control_plane.kubeconfig_for("alice")))
+    stranger = Election(access.configuration, namespace, LEASE, "a", monotonic=time.monotonic, terms=SHORT)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(stranger.acquire(), 2 * SHORT.retry + 1)
+    await stranger.release()
+    said = [record.message for record in caplog.records if "cannot be read or written" in record.message]
+    assert said == [f"Lease {namespace}/{LEASE} cannot be read or written, trying again: 403 Forbidden"]

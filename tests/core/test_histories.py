@@ -182,19 +182,23 @@ class Histories(RuleBasedStateMachine):
         self.world.records[name] = manifest
 
     @precondition(lambda self: self.world.executed())
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
+    @rule(number=st.integers(0, 9))
+    def release(self, number: int) -> None:
         """A person lifts one hold."""
-        record = data.draw(st.sampled_from(self.world.executed()))
+        record = self._executed(number)
         record["spec"]["release"] = {"by": "ada", "reason": "fixed"}
         record["metadata"]["generation"] += 1
         self.world.ledger.held.pop(record["metadata"]["name"], None)
 
+    def _executed(self, number: int) -> dict[str, Any]:
+        found = self.world.executed()
+        return found[number % len(found)]
+
     @precondition(lambda self: self.world.executed())
-    @rule(data=st.data())
-    def acknowledge(self, data: st.DataObject) -> None:
+    @rule(number=st.integers(0, 9))
+    def acknowledge(self, number: int) -> None:
         """A person takes note of a rollback: it counts to the day's limit no longer."""
-        record = data.draw(st.sampled_from(self.world.executed()))
+        record = self._executed(number)
         record["spec"]["acknowledge"] = {"by": "ada", "reason": "seen"}
         name = record["metadata"]["name"]
         at, _ = self.world.ledger.switched[name]
@@ -272,7 +276,6 @@ class Histories(RuleBasedStateMachine):
 
     # --- what happens to a cluster
 
-    @precondition(lambda self: self.world.config_maps)
     @rule(how=st.sampled_from(("edit", "key", "delete", "immutable", "label")))
     def tamper(self, how: str) -> None:
         """Somebody writes the ConfigMap, or deletes it."""
@@ -321,6 +324,11 @@ class Histories(RuleBasedStateMachine):
     def time(self, hours: float) -> None:
         """Time goes by."""
         self.world.pass_(seconds=round(hours * 3600))
+
+    @rule(minutes=st.sampled_from((1, 20, 1500)))
+    def set_back(self, minutes: int) -> None:
+        """The node's clock is set back: what was decided lies in the future now."""
+        self.world.pass_(minutes=-minutes)
 
 
 TestHistories = Histories.TestCase

@@ -9,6 +9,7 @@ import copy
 import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tests.core.builders import NAMESPACE, OWNER, PROMPT, T0, V1, a_version_manifest
@@ -46,6 +47,12 @@ CONFIG_MAP = f"prompt-{PROMPT}"
 def dumped(status: ApiModel) -> Any:
     """Return a status as the API server keeps it: through JSON."""
     return json.loads(json.dumps(status.model_dump(by_alias=True, exclude_none=True, mode="json")))
+
+
+@lru_cache(maxsize=256)
+def _version(manifest: str) -> versions.VersionRecord:
+    """Reduce a PromptVersion; what takes longest, its hash, is the same at nearly every look."""
+    return versions.record_of(json.loads(manifest))
 
 
 def merged(old: Manifest, new: Mapping[str, Any], owned: set[str]) -> Manifest:
@@ -120,7 +127,7 @@ class World:
             prompt=prompt,
             policy=effective(prompt.spec, None, NAMESPACE),
             policy_missing="",
-            versions={name: versions.record_of(manifest) for name, manifest in self.versions.items()},
+            versions={name: _version(json.dumps(manifest)) for name, manifest in self.versions.items()},
             records=tuple(records),
             config_map=found.get(self.wanted_name()),
             config_map_known=True,

@@ -49,6 +49,11 @@ async def incident(world: World) -> None:
     await world.ticks(2)
 
 
+def stages(world: World) -> dict[str, str]:
+    """Return what the versions' own status says."""
+    return {each["spec"]["version"]: each["status"]["stage"] for each in world.cluster.all(PROMPT_VERSION)}
+
+
 def test_a_new_prompt_is_projected() -> None:
     """Prompt and version in: the ConfigMap, status of both and one Event out."""
 
@@ -198,6 +203,7 @@ def test_a_write_that_fails_is_done_later(nth: int, error: Callable[[], Exceptio
         assert len(world.records()) == 1
         assert len({each.note for each in world.events.published if each.reason == "RolledBack"}) == 1
         assert world.condition("Ready") == ("False", "RolledBack")
+        assert stages(world) == {V1: "Active", V2: "Staged"}, "whatever failed after the decision"
 
     play(story(World()))
 

@@ -33,7 +33,7 @@ COUNTED = {
 }
 """Kinds whose writes have numbers. Events and the Lease are left out: they are written beside the decisions, in their
 own time."""
-SCENE = re.compile(r"\bs\d\d\b")
+SCENE = re.compile(r"\bs\d{2,3}\b")
 """Every object of a scene has its name in its own: `s07`, `prompt-s07`, `s07-1.0.0`, `s07-20261121t…`."""
 _HOP = frozenset({"host", "connection", "content-length", "transfer-encoding", "keep-alive"})
 _BIG = 64 * 1024 * 1024
@@ -201,6 +201,7 @@ class Proxy:
             self.access.server + request.path_qs,
             data=body or None,
             headers=_passing(request.headers),
+            skip_auto_headers=("Content-Type",),  # the server takes a body without one for JSON
             allow_redirects=False,
             server_hostname=self.access.server_hostname,
         )

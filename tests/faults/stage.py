@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tests.adapters.answering import element, serving, vector
@@ -23,7 +25,7 @@ from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_POLICY, PROMPT_ROLL
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
     from tests.adapters.answering import Handler, Server
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DEADLINE = 60.0
+DEADLINE = 90.0
+_FRESH = 0.1  # seconds
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
 SAFEGUARDS = {
     "initialDelay": "0s",
@@ -67,6 +70,27 @@ class Traffic:
 
 
 @dataclass
+class Trail:
+    """The audit file, read on from where it was read last."""
+
+    path: Path
+    told: Counter[str] = field(default_factory=Counter)
+    """How many lines there are for each id."""
+    _offset: int = 0
+
+    def times(self, ids: Iterable[str]) -> list[int]:
+        """Return how many times each of these was told."""
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # it is still being written
+                self._offset += len(line)
+                self.told[json.loads(line)["id"]] += 1
+        return [self.told[each] for each in ids]
+
+
+@dataclass
 class Stage:
     """One operator, the proxy it goes through, and what a person does beside it."""
 
@@ -81,20 +105,29 @@ class Stage:
     program: Program | None = None
     died: asyncio.Event = field(default_factory=asyncio.Event)
     starts: int = 0
+    trail: Trail = field(init=False)
+    _listed: list[Manifest] = field(default_factory=list)
+    _listed_at: float = float("-inf")
+    _listing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        """Keep one audit file over all starts."""
+        self.trail = Trail(self.folder / "audit.jsonl")
 
     async def start(self) -> Self:
         """Start the operator and wait until it is ready."""
         self.starts += 1
-        self.died.clear()
         folder = self.folder / f"{self.starts}"
         folder.mkdir(parents=True)
         arguments = (
             *("--namespace", self.namespace, "--tick", "1s", "--metrics-auth", "None"),
+            *("--audit", "file", "--audit-file", str(self.trail.path)),
             *("--prometheus-url", self.source.url, *self.arguments),
         )
         program = Program(folder, self.proxy.kubeconfig(folder / "kubeconfig", self.token), arguments)
         self.program = program.__enter__()
         await asyncio.to_thread(program.until, "/readyz", 200)
+        self.died.clear()
         return self
 
     def kill(self) -> None:
@@ -122,14 +155,26 @@ class Stage:
         task = asyncio.create_task(again())
         try:
             yield
-            if self.died.is_set():  # all was done when it was killed: it has to come back to the same
-                await self.until(self._lives)
+            await self.until(self.lives)  # all may have been done when it was killed
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _lives(self) -> bool:
+    async def lives(self) -> bool:
+        """Tell whether the operator runs and was ready once."""
         return not self.died.is_set()
+
+    @contextlib.asynccontextmanager
+    async def another(self, folder: Path) -> AsyncIterator[Stage]:
+        """Yield a second operator for the same namespace, with a proxy of its own."""
+        async with Proxy(self.proxy.access) as proxy:
+            stage = replace(self, proxy=proxy, folder=folder, program=None, died=asyncio.Event(), starts=0)
+            proxy.kill = stage.kill
+            await stage.start()
+            try:
+                yield stage
+            finally:
+                await stage.stop()
 
     # --- a person
 
@@ -147,12 +192,15 @@ class Stage:
     async def _well(self, scene: str, version: str) -> bool:
         status = await self.status(scene)
         healthy = any(c["type"] == "Healthy" and c["status"] == "True" for c in status.get("conditions", ()))
-        return healthy and status.get("activeVersion") == version and await self._stages_say(scene, version)
+        if not healthy or status.get("activeVersion") != version:
+            return False
+        stages = await self.stages(scene)
+        return all(stages.values()) and [each for each, stage in stages.items() if stage == "Active"] == [version]
 
-    async def _stages_say(self, scene: str, version: str) -> bool:
+    async def stages(self, scene: str) -> dict[str, str]:
+        """Return what the versions of a scene say of themselves; nothing without a status."""
         found = [await self.api.get(PROMPT_VERSION, self.namespace, f"{scene}-{each}") for each in VERSIONS]
-        active = [v["spec"]["version"] for v in found if (v.get("status") or {}).get("stage") == "Active"]
-        return active == [version] and all("status" in v for v in found)
+        return {each["spec"]["version"]: (each.get("status") or {}).get("stage", "") for each in found}
 
     async def sign(self, record: str, name: str) -> None:
         """Set `release` or `acknowledge` of a record."""
@@ -167,10 +215,17 @@ class Stage:
 
     async def records(self, scene: str, decision: str | None = None) -> list[Manifest]:
         """Return what stands in PromptRollbacks about a scene, oldest first; "" are people's requests."""
-        found = [each async for each in self.api.list(PROMPT_ROLLBACK, namespace=self.namespace)]
-        found = [each for each in found if each["spec"]["promptRef"]["name"] == scene]
+        found = [each for each in await self._rollbacks() if each["spec"]["promptRef"]["name"] == scene]
         found.sort(key=lambda each: each["spec"].get("decidedAt", ""))
         return [each for each in found if decision is None or each["spec"].get("decision", "") == decision]
+
+    async def _rollbacks(self) -> list[Manifest]:
+        """Return all PromptRollbacks; a hundred scenes look at the same list."""
+        async with self._listing:
+            if time.monotonic() - self._listed_at > _FRESH:
+                self._listed = [each async for each in self.api.list(PROMPT_ROLLBACK, namespace=self.namespace)]
+                self._listed_at = time.monotonic()
+            return self._listed
 
     async def served(self, scene: str) -> dict[str, str]:
         """Return the data of a scene's ConfigMap."""
@@ -179,10 +234,11 @@ class Stage:
 
     async def until(self, look: Callable[[], Awaitable[T]]) -> T:
         """Poll until what is seen is true, and return it; fail with the last of it."""
-        deadline = time.monotonic() + DEADLINE
+        deadline, pause = time.monotonic() + DEADLINE, 0.02
         while not (seen := await look()):
             assert time.monotonic() < deadline, f"not within {DEADLINE} s, last: {seen!r}"
-            await asyncio.sleep(0.05)
+            pause = min(1.3 * pause, 0.3)
+            await asyncio.sleep(pause)
         return seen
 
 

@@ -12,6 +12,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from kubernetes import client
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
+_USUAL = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+"""Nobody has created the Lease yet; another candidate was faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,22 @@ class Terms:
 
 
 class _Bounded:
-    """An API whose every request has a time limit."""
+    """An API whose every request has a time limit, and which keeps why one was refused: the package does not tell."""
 
     def __init__(self, api: Any, seconds: float) -> None:
-        self._api, self._seconds = api, seconds
+        self._api, self._seconds, self.refusal = api, seconds, ""
 
     def __getattr__(self, name: str) -> Any:
-        return partial(getattr(self._api, name), _request_timeout=self._seconds)
+        return partial(self._send, getattr(self._api, name))
+
+    def _send(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.refusal = ""
+        try:
+            return method(*args, _request_timeout=self._seconds, **kwargs)
+        except client.ApiException as error:
+            if error.status not in _USUAL:
+                self.refusal = f"{error.status} {error.reason}"
+            raise
 
 
 def _package(api: Any, lease: tuple[str, str, str], terms: Terms) -> tuple[Any, Any]:
@@ -121,6 +133,8 @@ class Election:
             return False
         if held:
             self._renewed_at, self._complaint = began, ""
+        elif refusal := self._lock.api_instance.refusal:
+            self._complain(refusal)
         return held
 
     def _complain(self, problem: str) -> None:

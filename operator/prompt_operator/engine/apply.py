@@ -24,7 +24,7 @@ from prompt_operator.core.plan import (
 )
 from prompt_operator.core.projection import MANAGER
 from prompt_operator.engine.store import Name
-from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_ROLLBACK, Happening, NotFound
+from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_ROLLBACK, PROMPT_VERSION, Happening, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -81,7 +81,11 @@ class Applier:
         foreign = tuple(leftovers(answer.get("status", {}), body["status"]))
         if foreign:
             answer = await self._remove_from_status(kind, answer["metadata"], foreign)
-        self.store.observe(kind, answer)
+        keys = self.store.observe(kind, answer)
+        if (
+            kind == PROMPT
+        ):  # its own key is the one that runs; that its versions follow may not wait for what comes next
+            self.wake(key for key in keys if key.kind == PROMPT_VERSION.kind)
         return str(answer["metadata"]["resourceVersion"])
 
     async def _remove_from_status(self, kind: Kind, metadata: Mapping[str, Any], pointers: tuple[str, ...]) -> Manifest:

@@ -234,12 +234,8 @@ class Engine:
         self._failures.pop(key, None)
         written = [effect.status for effect in plan.effects if isinstance(effect, WriteStatus)]
         status = written[-1] if written else facts.prompt.status
-        before = facts.prompt.status
-        if (before.active_version, before.activated_at) != (status.active_version, status.activated_at):
-            versions = {v for v in (before.active_version, status.active_version) if v}
-            self.wake(Key(PROMPT_VERSION.kind, key.namespace, f"{key.name}-{version}") for version in sorted(versions))
         since = self._changed.pop(key, None)
-        if since is not None and before.projection != status.projection:
+        if since is not None and facts.prompt.status.projection != status.projection:
             self._telemetry.projection_latency.observe(self._clock.monotonic() - since)
         self._watch(name, replace(facts, prompt=facts.prompt.model_copy(update={"status": status})))
 

@@ -73,6 +73,8 @@ class PromptRecord:
     """Rejected versions."""
     firing: tuple[str, ...]
     """Rules that fire."""
+    serving: tuple[str, str]
+    """Active version and since when; versions tell it in their own status."""
     manifest: bytes = field(repr=False)
 
     def parsed(self) -> Prompt:
@@ -260,13 +262,23 @@ class Store:
         return self._indexes.get(kind.kind)
 
     def _wakes(self, kind: Kind, name: Name, old: Any, new: Any) -> tuple[Key, ...]:
-        if kind in (PROMPT, EXPERIMENT):
+        if kind == EXPERIMENT:
             return (Key(kind.kind, *name),)
+        if kind == PROMPT:
+            return (*_serving_changed(name, old, new), Key(kind.kind, *name))
         if kind == PROMPT_POLICY:
             return (Key(kind.kind, *name), *(Key(PROMPT.kind, *prompt) for prompt in self.prompts_under(name)))
         prompts = {record.prompt for record in (old, new) if record is not None and record.prompt}
         keys = tuple(Key(PROMPT.kind, name.namespace, prompt) for prompt in sorted(prompts))
         return (Key(kind.kind, *name), *keys) if kind == PROMPT_VERSION else keys
+
+
+def _serving_changed(name: Name, old: PromptRecord | None, new: PromptRecord | None) -> Iterator[Key]:
+    """Yield the versions whose own status has to follow: what serves is another one, or since another time."""
+    before, after = (record.serving if record else ("", "") for record in (old, new))
+    if before != after:
+        for version in sorted({before[0], after[0]} - {""}):
+            yield Key(PROMPT_VERSION.kind, name.namespace, f"{name.name}-{version}")
 
 
 def _newer(metadata: Mapping[str, Any], old: Any) -> bool:
@@ -301,6 +313,7 @@ def _prompt_record(manifest: Manifest) -> PromptRecord:
         holding=_holding(status),
         held=tuple(held["version"] for held in status.get("held") or ()),
         firing=tuple(rule["name"] for rule in status.get("rules") or () if rule["state"] == "Firing"),
+        serving=(status.get("activeVersion", ""), status.get("activatedAt", "")),
         policy=(manifest["spec"].get("policyRef") or {}).get("name", ""),
         desired_by=_manager_of_version(metadata.get("managedFields") or ()),
         acts=acts_of(manifest, REQUESTS.values()),
