@@ -22,6 +22,7 @@ from tests.faults.scene import EVENT
 from tests.faults.stage import Stage, prepare, staged
 from tests.faults.stories import ACKNOWLEDGED, BY_HAND, BY_RULE, Story, play, quiet, undisturbed, until_right
 
+from devcluster import http
 from devcluster.prometheus import Prometheus
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ async def test_a_record_has_its_evidence_though_prometheus_is_killed_at_the_deci
         stage.proxy.arm("s01")
         stage.source.behaviour = passed_on_to(server.url)
         (record,) = await stage.until(lambda: stage.records("s01", "Executed"))
+        assert not http.answers(f"{server.url}/-/ready")
     finally:
         server.stop()
     assert_whole(record)
