@@ -143,9 +143,8 @@ def _object(members: Mapping[Any, object]) -> str:
     return f"{{{','.join(f'{_quote(name)}:{_serialise(members[name])}' for name in names)}}}"
 
 
-def _quote(text: str) -> str:
-    # The standard library escapes exactly what section 3.2.2.2 of the RFC lists, in lower-case hexadecimal.
-    return json.dumps(text, ensure_ascii=False)
+_quote: Callable[[str], str] = json.JSONEncoder(ensure_ascii=False).encode
+"""Escapes exactly what section 3.2.2.2 of the RFC lists, in lower-case hexadecimal."""
 
 
 def _integer(value: int) -> str:

@@ -132,6 +132,12 @@ def a_decision(**changed: str) -> bytes:
     return link(entry, genesis(A), after())[0]
 
 
+def test_a_trail_without_decisions_says_so(log: Path) -> None:
+    """Releases alone have no verdict."""
+    found = run("replay", str(log))
+    assert (found.exit_code, found.stdout, found.stderr) == (0, "", "There is no decision in it.\n")
+
+
 def test_replay_shows_both_verdicts(tmp_path: Path) -> None:
     """The same: exit status 0. Another one, because somebody changed what was recorded: 1."""
     same = run("replay", str(written(tmp_path / "same", [*LINES, a_decision()])))

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cluster.operating import Operated, operated
-from tests.faults.scene import AT_ONCE, ONE_RULE, answer_to, release_a_bad_one, request, roll_back, serve, sign
+from tests.cluster.operating import USER, Operated, operated
+from tests.faults.scene import AT_ONCE, ONE_RULE, answer_to, instant, release_a_bad_one, request, roll_back, serve, sign
 from tests.faults.wire import DEATHS, Fault, Wire, Write
 
 from prompt_operator.adapters.audit.segments import KEY, LABEL
@@ -15,7 +15,8 @@ from prompt_operator.core.audit.chain import lines_of
 from prompt_operator.core.audit.held import anchors_of
 from prompt_operator.core.audit.replay import replay
 from prompt_operator.core.audit.verify import verify
-from prompt_operator.ports import CONFIG_MAP
+from prompt_operator.handlers import lifecycle
+from prompt_operator.ports import CONFIG_MAP, PROMPT_POLICY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,6 +129,59 @@ async def test_segments_hold_the_same_and_belong_to_no_prompt(cluster: Cluster, 
         assert "ownerReferences" not in manifest["metadata"]
         anchors = await operator.get(CONFIG_MAP, ANCHOR)
         assert {each["manager"] for each in anchors["metadata"]["managedFields"]} == {"prompt-operator-audit-anchor"}
+
+
+async def test_what_people_do_is_told_with_the_field_manager_that_did_it(
+    cluster: Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec, activation, retry, review, a policy's end and the mode: once each, also after a restart."""
+    log, config = tmp_path / "audit.jsonl", tmp_path / "settings.yaml"
+    config.write_text("mode: Active\n")
+    monkeypatch.setattr(lifecycle, "_MODE_EVERY", 0.02)
+    settings: dict[str, Any] = {"audit": "file", "audit_file": str(log), "config": str(config)}
+    async with operated(cluster.kubeconfig, namespace, **settings) as operator:
+        await operator.start()
+        await a_rollback(operator)
+        await operator.prompt("1.1.0", suspend=True)
+        await operator.annotate("greeting", retryAt=instant(operator), reviewedAt=instant(operator))
+
+        async def policy_is_told() -> bool:
+            return bool(ids(log.read_bytes(), "Policy"))
+
+        await operator.until(policy_is_told)
+        policy = await operator.get(PROMPT_POLICY, "default")
+        await operator.api.delete(PROMPT_POLICY, namespace, "default", uid=policy["metadata"]["uid"])
+        config.write_text("mode: Fallback\n")
+
+        async def complete() -> bool:
+            verbs = {each["verb"] for each in told(log.read_bytes())}
+            ended = any(each.endswith("/deleted") for each in ids(log.read_bytes(), "Policy"))
+            return ended and {"Retry", "Review", "Mode"} <= verbs
+
+        await operator.until(complete)
+        await operator.stop()
+        config.write_text("mode: Active\n")
+        await operator.start()
+        await operator.look_again()
+        await operator.stop()
+    entries = told(log.read_bytes())
+    assert said(entries, "Prompt") == [
+        (USER, "generation 1: version 1.0.0"),
+        (USER, "generation 2: version 1.1.0"),
+        (USER, "generation 3: version 1.1.0, suspended"),
+    ]
+    assert said(entries, "Activate") == [(USER, "nothing -> 1.0.0"), (USER, "1.0.0 -> 1.1.0")]
+    assert said(entries, "Retry") == [("annotator", "all held versions may be activated again")]
+    assert said(entries, "Review") == [("annotator", "a person looked")]
+    assert said(entries, "Mode") == [("settings", "Active -> Fallback")]
+    assert said(entries, "Policy")[1:] == [("unknown", "somebody deleted it: the built-in policy applies")]
+    assert [each["inputs"]["mode"] for each in entries if each["verb"] == "Takeover"] == ["Active", "Active"]
+    assert verify(lines_of(log.read_bytes()), {}).broken is None
+
+
+def said(entries: list[dict[str, Any]], verb: str) -> list[tuple[str, str]]:
+    """Return actor and reason of the entries of one verb."""
+    return [(each["actor"], each["reason"]) for each in entries if each["verb"] == verb]
 
 
 async def tamper(operator: Operated) -> None:

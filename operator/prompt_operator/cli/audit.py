@@ -121,6 +121,9 @@ async def replay(reach: Reach, files: tuple[Path, ...], name: str, *, from_clust
     """
     lines = [line for _, line in await _lines(reach, files, name, from_cluster=from_cluster, logs=logs)]
     found = [each for line in _entries(lines) if (each := decided_again(line.members)) is not None]
+    if not found:
+        printing.note("There is no decision in it.")
+        return
     printing.table(("ID", "RECORDED", "REPLAYED"), [_cells(each) for each in found])
     different, unread = sum(each.differs for each in found), sum(bool(each.problem) for each in found)
     decisions = f"{len(found)} decision{'' if len(found) == 1 else 's'}"

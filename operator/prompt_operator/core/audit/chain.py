@@ -70,15 +70,28 @@ def link(entry: Entry, before: Head, ts: datetime) -> tuple[bytes, Head]:
     """
     seq = before.seq + 1
     place = {"v": FORM, "writer": before.writer, "seq": str(seq), "ts": instant(ts), "prev": before.hash}
-    members = {**entry.members(), **place}
-    digest = hash_of(members)
-    return canonical_json({**members, "hash": digest}), Head(before.writer, seq, digest)
+    texts = _texts({**entry.members(), **place})
+    digest = _digest(texts)
+    return _object({**texts, "hash": canonical_json(digest)}), Head(before.writer, seq, digest)
 
 
 def hash_of(members: dict[str, Any]) -> str:
     """Return the hash of an entry's members, `hash` itself left out."""
-    covered = {key: value for key, value in members.items() if key != "hash"}
-    return "sha256:" + hashlib.sha256(canonical_json(covered)).hexdigest()
+    return _digest(_texts({name: value for name, value in members.items() if name != "hash"}))
+
+
+def _texts(members: dict[str, Any]) -> dict[str, bytes]:
+    """Return the canonical form of each member, so that a line is serialised once: for its hash and for itself."""
+    return {name: canonical_json(value) for name, value in members.items()}
+
+
+def _object(texts: dict[str, bytes]) -> bytes:
+    """Put members together as RFC 8785 does; the names of an entry's members are ASCII and need no escapes."""
+    return b"{" + b",".join(b'"%b":%b' % (name.encode(), text) for name, text in sorted(texts.items())) + b"}"
+
+
+def _digest(texts: dict[str, bytes]) -> str:
+    return "sha256:" + hashlib.sha256(_object(texts)).hexdigest()
 
 
 _MEMBERS = frozenset(
