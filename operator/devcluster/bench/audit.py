@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+_LONGEST = 1 << 20  # bytes of a line; one holds no bodies
+
 
 class AuditLog:
     """Reads what was written since a mark."""
@@ -13,8 +15,12 @@ class AuditLog:
         self._offset = 0
 
     def mark(self) -> None:
-        """Count from here on."""
-        self._offset = self._path.stat().st_size
+        """Count from the last whole line on: the server may be in the middle of writing one."""
+        size = self._path.stat().st_size
+        start = max(0, size - _LONGEST)
+        with self._path.open("rb") as log:
+            log.seek(start)
+            self._offset = start + log.read(size - start).rfind(b"\n") + 1
 
     def writes(self) -> Counter[str]:
         """Return the writes of the operator since the mark, by verb and resource."""
