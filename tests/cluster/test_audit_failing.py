@@ -6,11 +6,19 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from tests.cluster.operating import Operated, operated
 from tests.cluster.test_audit import ids
 from tests.faults.scene import AT_ONCE, ONE_RULE, release_a_bad_one, roll_back, serve
 
-from prompt_operator.adapters.audit import StdoutSink
+from devcluster.paths import REPO
+from prompt_operator.adapters import credentials
+from prompt_operator.adapters.audit import Anchor, AuditTrail, SegmentSink, StdoutSink
+from prompt_operator.adapters.clock import SystemClock
+from prompt_operator.adapters.cluster import ApiCluster
+from prompt_operator.core.audit import entries
+from prompt_operator.core.audit.verify import Checked, verify
+from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +26,9 @@ if TYPE_CHECKING:
     import pytest
 
     from devcluster.cluster import Cluster
+    from devcluster.controlplane import ControlPlane
+
+SOMEBODY = "alice"
 
 
 async def prepared(operator: Operated) -> None:
@@ -90,3 +101,29 @@ async def test_segments_and_anchor_that_are_denied_change_no_other_write(cluster
         await roll_back(operator)
         assert (await operator.condition("Serving"))["status"] == "True"
         assert f'namespaces "{nowhere}" not found' in trouble(operator)
+
+
+async def test_the_installed_role_is_what_the_trail_needs(control_plane: ControlPlane, namespace: str) -> None:
+    """Denied by RBAC it waits and says so; with the rules of manifests/audit.yaml, and nothing else, it is written."""
+    access = credentials.load(str(control_plane.kubeconfig_for(SOMEBODY)))
+    async with ApiCluster(access, Telemetry(), SystemClock(), version="test") as api:
+        sink, anchor = SegmentSink(api, namespace, "trail"), Anchor(api, namespace, "heads")
+        trail = AuditTrail(sink, anchor, SystemClock(), Telemetry(), writer="pod-a-00000001")
+        await trail.start({}, lambda: None, patience=2.0)
+        assert "403" in trail.trouble
+        control_plane.kubectl("apply", "-f", "-", input=role_in(namespace))
+        trail.offer(entries.mode("Active", "Fallback", SystemClock().now()))
+        await trail.aclose(grace=60.0)
+        assert trail.trouble == ""
+        lines = await sink.read_back()
+        head = (await anchor.read())[0].head
+        assert verify(lines, {head.writer: head}) == Checked(2, (head,))
+
+
+def role_in(namespace: str) -> str:
+    """Return the installed Role, in this namespace and for somebody who has no other right."""
+    role, binding = yaml.safe_load_all((REPO / "manifests" / "audit.yaml").read_text("utf-8"))
+    for each in (role, binding):
+        each["metadata"]["namespace"] = namespace
+    binding["subjects"] = [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": SOMEBODY}]
+    return str(yaml.safe_dump_all([role, binding]))
