@@ -159,6 +159,12 @@ async def test_what_people_do_is_told_with_the_field_manager_that_did_it(
             return ended and {"Retry", "Review", "Mode"} <= verbs
 
         await operator.until(complete)
+        config.write_text("mode: Frozen\n")
+
+        async def frozen() -> bool:
+            return len(ids(log.read_bytes(), "Mode")) > 1
+
+        await operator.until(frozen)
         await operator.stop()
         config.write_text("mode: Active\n")
         await operator.start()
@@ -173,7 +179,7 @@ async def test_what_people_do_is_told_with_the_field_manager_that_did_it(
     assert said(entries, "Activate") == [(USER, "nothing -> 1.0.0"), (USER, "1.0.0 -> 1.1.0")]
     assert said(entries, "Retry") == [("annotator", "all held versions may be activated again")]
     assert said(entries, "Review") == [("annotator", "a person looked")]
-    assert said(entries, "Mode") == [("settings", "Active -> Fallback")]
+    assert said(entries, "Mode") == [("settings", "Active -> Fallback"), ("settings", "Fallback -> Frozen")]
     assert said(entries, "Policy")[1:] == [("unknown", "somebody deleted it: the built-in policy applies")]
     assert [each["inputs"]["mode"] for each in entries if each["verb"] == "Takeover"] == ["Active", "Active"]
     assert verify(lines_of(log.read_bytes()), {}).broken is None
