@@ -245,11 +245,16 @@ class Stage:
 async def prepare(stage: Stage, scene: str, **spec: Any) -> None:
     """Let a prompt serve 1.1.0 after 1.0.0, both well."""
     stage.traffic.scenes.add(scene)
+    await texts(stage, scene)
+    for version in ("1.0.0", "1.1.0"):
+        await stage.serve(scene, version, **spec)
+
+
+async def texts(stage: Stage, scene: str) -> None:
+    """Apply the versions of a scene."""
     for version in VERSIONS:
         text = {"text": f"Text of {version}: greet {{{{ name }}}}."}
         await stage.apply(PROMPT_VERSION, f"{scene}-{version}", promptRef={"name": scene}, version=version, **text)
-    for version in ("1.0.0", "1.1.0"):
-        await stage.serve(scene, version, **spec)
 
 
 @contextlib.asynccontextmanager
