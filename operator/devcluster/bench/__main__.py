@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from devcluster import tools
-from devcluster.bench import latency, load, rules, table
+from devcluster.bench import latency, load, rollback, rules, table
 from devcluster.bench.api import Api
 from devcluster.bench.audit import AuditLog
 from devcluster.bench.fleet import Fleet
@@ -33,6 +33,7 @@ _TICK = 15  # seconds; the operator's default
 _QUIET = 10.0  # seconds without a write, after which the operator counts as idle
 _CALM_DEADLINE = 900.0  # seconds
 _AGENT = "prompt-operator"
+_ROLLBACKS = 20
 
 METHOD = (
     "Control plane (etcd without fsync), Prometheus and operator on the same machine, on loopback; tick 15 s.",
@@ -54,6 +55,10 @@ METHOD = (
         " all prompts with traffic and well, 13 built-in rules, a declared baseline; the first tick asks for all."
     ),
     "Restart: from starting the process; reconciled when its queue is empty.",
+    (
+        "Rollback on request, with everything loaded: 20, each of a version of its own; from before the PromptRollback"
+        " is sent, and from when a watch shows the decision in status, until one shows the ConfigMap."
+    ),
     "Rollback: `./operator/dev demo --fast`; 10 s of it are initialDelay, 4 s the rule's `for`.",
 )
 
@@ -74,6 +79,13 @@ class Bench:
         self.progress.say(f"{changes} changes of one prompt, {what}")
         load.make_namespace(self.api, namespace)
         return latency.summary(latency.Stopwatch(self.plane, self.api, namespace).measure(changes))
+
+    def rollbacks(self, count: int, namespace: str) -> dict[str, dict[str, float]]:
+        """Measure rollbacks that a person asks for, in a namespace of its own."""
+        self.progress.say(f"{count} rollbacks of one prompt on request")
+        load.make_namespace(self.api, namespace)
+        asked, decided = rollback.measure(self.plane, self.api, namespace, count)
+        return {"request_to_configmap_ms": latency.summary(asked), "decision_to_configmap_ms": latency.summary(decided)}
 
     def loading(self, prompts: int, versions: int) -> dict[str, float]:
         """Create everything while the operator runs, and wait until every prompt is served."""
@@ -223,6 +235,7 @@ def _on(
             "idle": bench.idle(),
             "restart": bench.restart(),
             "with_traffic": bench.with_traffic(prometheus, options.prompts),
+            "rollback": bench.rollbacks(_ROLLBACKS, "bench-rollbacks"),
         }
     finally:
         operator.stop()

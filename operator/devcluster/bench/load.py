@@ -49,6 +49,19 @@ def prompt(namespace: str, name: str, number: int = 0) -> Json:
     }
 
 
+def request(namespace: str, prompt: str, number: int) -> tuple[str, Json]:
+    """Return collection and manifest of a request to leave version 1.<number>.0."""
+    spec = {
+        "promptRef": {"name": prompt},
+        "fromVersion": f"1.{number}.0",
+        "reason": "to measure it",
+        "requestedBy": "admin",
+    }
+    metadata = {"name": f"{prompt}-{number}", "namespace": namespace}
+    manifest = {"apiVersion": _API_VERSION, "kind": "PromptRollback", "metadata": metadata, "spec": spec}
+    return f"{GROUP}/namespaces/{namespace}/promptrollbacks", manifest
+
+
 def _versions(prompts: int, versions: int) -> Iterator[tuple[str, Json]]:
     for number in range(versions):
         which = number % prompts

@@ -34,6 +34,10 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for state, summary in figures["apply_to_configmap_ms"].items():
         for name, value in summary.items():
             yield f"apply → ConfigMap, {state}, {name}", f"{value} ms", _LATENCY_BOUNDS[name]
+    for name, text in (("request", "request for a rollback"), ("decision", "decision to roll back")):
+        found = figures["rollback"][f"{name}_to_configmap_ms"]
+        yield f"{text} → ConfigMap, p50", f"{found['p50']} ms", ""
+        yield f"{text} → ConfigMap, max", f"{found['max']} ms", "1000 ms"
     loading, idle, restart = figures["loading"], figures["idle"], figures["restart"]
     yield "objects created until all are projected", f"{loading['all_projected_s']} s", ""
     yield "resident memory", f"{idle['rss_mib']} MiB", "200 MiB"
