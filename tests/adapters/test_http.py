@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from prompt_operator.adapters.http import AddressTaken, Health, HttpServer, Insight
+from prompt_operator.adapters.http import AddressTaken, Check, Health, HttpServer, Insight
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def health(ready: Callable[[], str] = lambda: "", **deep: Callable[[], str]) -> Health:
+def health(ready: Callable[[], str] = lambda: "", **checks: Check) -> Health:
     """Build health of an operator with one prompt."""
+
+    async def deep() -> dict[str, Check]:
+        return checks
+
     return Health(status=lambda: {"prompts": {"total": 1}}, ready=ready, deep=deep)
 
 
@@ -39,13 +43,20 @@ async def test_health_and_readiness() -> None:
         assert (await get(server, "/readyz"))[0] == 200
 
 
-@pytest.mark.parametrize(("problem", "status"), [("", 200), ("no answer for 90 s", 503)])
-async def test_deep_health_names_each_check(problem: str, status: int) -> None:
-    """One failing check fails the whole and is named with its message."""
-    async with HttpServer("127.0.0.1", 0, health=health(api=lambda: "", prometheus=lambda: problem)) as server:
+@pytest.mark.parametrize(
+    ("check", "status", "shown"),
+    [
+        (Check(ok=True), 200, '{"ok": true, "message": ""}'),
+        (Check(ok=False, message="no answer for 90 s"), 503, '{"ok": false, "message": "no answer for 90 s"}'),
+        (Check(ok=None, message="not asked yet"), 200, '{"ok": null, "message": "not asked yet"}'),
+    ],
+)
+async def test_deep_health_names_each_check(check: Check, status: int, shown: str) -> None:
+    """One failing check fails the whole; what is not known is neither fine nor a failure."""
+    async with HttpServer("127.0.0.1", 0, health=health(api=Check(ok=True), prometheus=check)) as server:
         answer = await get(server, "/health/deep")
     assert answer[0] == status
-    assert f'"prometheus": {{"ok": {str(not problem).lower()}, "message": "{problem}"}}' in answer[2]
+    assert f'"prometheus": {shown}' in answer[2]
 
 
 @pytest.mark.parametrize(

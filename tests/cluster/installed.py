@@ -13,10 +13,12 @@ from devcluster.paths import REPO
 from devcluster.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
     from tests.cluster.operating import Operated
+
+    from prompt_operator.ports import Metrics
 
 HOME = "prompt-operator"
 ACCOUNT = f"system:serviceaccount:{HOME}:{HOME}"
@@ -41,15 +43,24 @@ def install(plane: ControlPlane) -> None:
 
 
 @contextlib.asynccontextmanager
-async def working(plane: ControlPlane) -> AsyncIterator[tuple[Operated, str]]:
-    """Yield an operator with its own account and Lease that serves 1.0.0, and its address; it leaves nothing behind."""
+async def working(
+    plane: ControlPlane, *, sources: Mapping[str, Metrics] | None = None, **settings: object
+) -> AsyncIterator[tuple[Operated, str]]:
+    """Yield an operator with its own account and Lease that serves 1.0.0, and its address; it leaves nothing behind.
+
+    `sources` replace its metrics, `settings` its settings.
+    """
     address = f"{LOOPBACK}:{free_port()}"
     async with operated(plane.kubeconfig, TEAM) as one:
         changes = {
             "lease": f"{HOME}/{HOME}",
             "health_address": address,
+            "metrics_address": address,
+            "metrics_auth": "None",
             "kubeconfig": str(plane.kubeconfig_for(ACCOUNT)),
+            **settings,
         }
+        one.sources = sources or one.sources
         one.settings = one.settings.model_copy(update=changes)
         await one.policy(rollback={**AT_ONCE, "maxPerDay": 1, "cooldown": "0s"}, rules=ONE_RULE)
         await one.version("1.0.0")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
@@ -29,16 +29,28 @@ async def everybody(_authorization: str, _path: str) -> int:
     return 200
 
 
+class Check(NamedTuple):
+    """What a named check of `/health/deep` found; `ok` is None where it is not known."""
+
+    ok: bool | None
+    message: str = ""
+
+
+async def no_checks() -> Mapping[str, Check]:
+    """Check nothing."""
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Health:
     """What `/healthz`, `/readyz` and `/health/deep` say; none of it names prompt text.
 
-    `ready` returns why the operator is not ready, "" when it is. Each check of `deep` returns "" or what is wrong.
+    `ready` returns why the operator is not ready, "" when it is. `deep` returns the checks by name.
     """
 
     status: Callable[[], Document]
     ready: Callable[[], str]
-    deep: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    deep: Callable[[], Awaitable[Mapping[str, Check]]] = no_checks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +115,9 @@ def _health_routes(health: Health) -> list[web.RouteDef]:
         return _reply(503, {"ready": False, "reason": reason}) if reason else _reply(200, {"ready": True})
 
     async def deep(_: web.Request) -> web.Response:
-        problems = {name: check() for name, check in health.deep.items()}
-        checks = {name: {"ok": not problem, "message": problem} for name, problem in problems.items()}
-        return _reply(503 if any(problems.values()) else 200, {"checks": checks})
+        checks = await health.deep()
+        told = {name: check._asdict() for name, check in checks.items()}
+        return _reply(503 if any(check.ok is False for check in checks.values()) else 200, {"checks": told})
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/health/deep", deep)]
 

@@ -26,11 +26,14 @@ class Outages:
         self._telemetry = telemetry
         self.failing: dict[str, datetime] = {}
         """Source -> when its queries began to fail; absent while its last answers were whole."""
+        self.asked: set[str] = set()
+        """Sources that were asked anything since the start; of others nothing is known."""
 
     def note(self, source: str, tally: Tally, now: datetime) -> None:
         """Take in one tick; what failed is asked again at the next one, so a tick without failures ends an outage."""
         if not tally.asked:
             return
+        self.asked.add(source)
         self._telemetry.source_up.labels(source).set(0.0 if tally.failed == tally.asked else 1.0)
         if tally.failed:
             message = f"{tally.failed} of {tally.asked} queries failed: {tally.detail}"
@@ -44,6 +47,7 @@ class Outages:
         """Forget outages of sources that nobody asks any more."""
         for source in self.failing.keys() - set(asked):
             self._end(source, now)
+        self.asked &= set(asked)
 
     def _end(self, source: str, now: datetime) -> datetime | None:
         self._telemetry.issues.over(_subject(source), now)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prompt_operator.adapters.access import Reviewer
-from prompt_operator.adapters.http import Health, HttpServer, Insight, everybody
+from prompt_operator.adapters.http import Check, Health, HttpServer, Insight, everybody
+from prompt_operator.adapters.pulse import Pulse
 from prompt_operator.core.reasons import ConditionType
 from prompt_operator.core.rules.streak import State
 from prompt_operator.ports import DEFAULT_SOURCE
 from prompt_operator.settings import split_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AsyncExitStack
 
     from prompt_operator.adapters.cluster import ApiCluster
@@ -25,7 +26,10 @@ _SHOWN = 1000  # unknown rules; without a Prometheus there are as many as there 
 
 async def serve(stack: AsyncExitStack, settings: Settings, running: Running, cluster: ApiCluster, clock: Clock) -> None:
     """Open the servers the settings ask for; equal addresses are one server."""
-    health = Health(status=lambda: _status(running), ready=lambda: running.waiting_for, deep=_checks(running))
+    pulse = Pulse(cluster, clock)
+    health = Health(
+        status=lambda: _status(running), ready=lambda: running.waiting_for, deep=lambda: _checks(running, pulse)
+    )
     insight = Insight(
         registry=running.telemetry.registry,
         diagnostics=lambda: _diagnostics(running),
@@ -65,30 +69,50 @@ def _dependencies(running: Running) -> list[dict[str, Any]]:
 def _dependency(running: Running, source: str) -> dict[str, Any]:
     failing = running.engine.rules.outages.failing.get(source)
     name = "prometheus" if source == DEFAULT_SOURCE else f"prometheus {source}"
-    return {"name": name, "connected": failing is None, "since": failing or running.started_at}
+    connected = failing is None if source in running.engine.rules.outages.asked else None
+    return {"name": name, "connected": connected, "since": failing or running.started_at}
 
 
-def _checks(running: Running) -> dict[str, Callable[[], str]]:
-    """Return the named checks of `/health/deep`: each says what is wrong, or nothing."""
+async def _checks(running: Running, pulse: Pulse) -> dict[str, Check]:
+    """Return the named checks of `/health/deep`."""
     return {
-        "store": lambda: running.waiting_for,
-        "prometheus": lambda: _prometheus(running),
-        "rules": lambda: _rules(running),
-        "audit": lambda: running.trail.trouble if running.trail else "",
+        "api": _well_unless(await pulse.trouble()),
+        "store": _well_unless(running.waiting_for),
+        "prometheus": _prometheus(running),
+        "rules": _rules(running),
+        "render": _render(running),
+        "audit": _well_unless(running.trail.trouble if running.trail else ""),
     }
 
 
-def _prometheus(running: Running) -> str:
+def _well_unless(trouble: str) -> Check:
+    return Check(not trouble, trouble)
+
+
+def _prometheus(running: Running) -> Check:
     if not running.sources:
-        return "no Prometheus is set (--prometheus-url): no rule can be judged"
-    failing = sorted(running.engine.rules.outages.failing.items())
-    said = "; ".join(f"queries of source {source} fail since {at:%Y-%m-%dT%H:%M:%SZ}" for source, at in failing)
-    return f"{said}: rules keep their state" if said else ""
+        return Check(ok=False, message="no Prometheus is set (--prometheus-url): no rule can be judged")
+    outages = running.engine.rules.outages
+    if outages.failing:
+        since = sorted(outages.failing.items())
+        said = "; ".join(f"queries of source {source} fail since {at:%Y-%m-%dT%H:%M:%SZ}" for source, at in since)
+        return Check(ok=False, message=f"{said}: rules keep their state")
+    if not outages.asked:
+        return Check(ok=None, message="nothing was asked of it yet: no prompt has a rule to judge, or the start is new")
+    return Check(ok=True)
 
 
-def _rules(running: Running) -> str:
-    late = running.engine.late if running.leading else 0.0
-    return f"the last tick of the rules is {late:.0f} s overdue" if late > 0 else ""
+def _rules(running: Running) -> Check:
+    if not running.leading:
+        return Check(ok=None, message="in stand-by: the operator that holds the Lease judges them")
+    late = running.engine.late
+    return _well_unless(f"the last tick of the rules is {late:.0f} s overdue" if late > 0 else "")
+
+
+def _render(running: Running) -> Check:
+    """Compare what ConfigMaps say with what their own content renders to, as they are in the store."""
+    odd = sum(bool(each.claims) and not each.intact for each in running.engine.store.config_maps.values())
+    return _well_unless(f"{odd} ConfigMaps do not say what was rendered: kubectl prompt doctor -A" if odd else "")
 
 
 def _unknown(running: Running) -> Iterator[str]:
@@ -105,6 +129,8 @@ def _diagnostics(running: Running) -> dict[str, Any]:
         "mode": running.mode.now,
         "leading": running.leading,
         "prompts": {
+            "active_experiments": [],  # none splits traffic in this release
+            "experiments_without_effect": sorted("/".join(name) for name in running.engine.store.experiments),
             "held": sorted(f"{name.namespace}/{name.name} {v}" for name, p in prompts.items() for v in p.held),
             "firing": sorted(f"{name.namespace}/{name.name} {r}" for name, p in prompts.items() for r in p.firing),
         },
