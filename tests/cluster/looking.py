@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from devcluster.bench.audit import whole_lines
 from devcluster.mount import payload
 from prompt_operator.engine.store import Key, Name
 from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_VERSION
@@ -107,8 +108,8 @@ class Writes:
         self.restart()
 
     def restart(self) -> None:
-        """Count from here."""
-        self._from = self.control_plane.audit_log.stat().st_size
+        """Count from here, the beginning of a line."""
+        self._from = whole_lines(self.control_plane.audit_log)
 
     def __iter__(self) -> Iterator[str]:
         """Yield `verb resource/name[/subresource] code` of each write; those of the test itself are left out."""

@@ -7,6 +7,15 @@ from pathlib import Path
 _LONGEST = 1 << 20  # bytes of a line; one holds no bodies
 
 
+def whole_lines(path: Path) -> int:
+    """Return where the last whole line of a log ends; its writer may be in the middle of the next one."""
+    size = path.stat().st_size
+    start = max(0, size - _LONGEST)
+    with path.open("rb") as log:
+        log.seek(start)
+        return start + log.read(size - start).rfind(b"\n") + 1
+
+
 class AuditLog:
     """Reads what was written since a mark."""
 
@@ -15,12 +24,8 @@ class AuditLog:
         self._offset = 0
 
     def mark(self) -> None:
-        """Count from the last whole line on: the server may be in the middle of writing one."""
-        size = self._path.stat().st_size
-        start = max(0, size - _LONGEST)
-        with self._path.open("rb") as log:
-            log.seek(start)
-            self._offset = start + log.read(size - start).rfind(b"\n") + 1
+        """Count from the last whole line on."""
+        self._offset = whole_lines(self._path)
 
     def writes(self) -> Counter[str]:
         """Return the writes of the operator since the mark, by verb and resource."""
