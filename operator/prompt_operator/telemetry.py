@@ -163,6 +163,9 @@ class Telemetry:
         self.rollbacks = self._counter(
             "prompt_operator_rollbacks_total", "Rollbacks decided, by what asked for them and why.", "trigger", "reason"
         )
+        self.outcomes = self._counter(
+            "prompt_operator_rollback_outcomes_total", "Rollbacks judged after their recovery window.", "outcome"
+        )
         self.refusals = self._counter("prompt_operator_refusals_total", "Rollbacks refused, by guard.", "guard")
         self._audit_metrics()
 

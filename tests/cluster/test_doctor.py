@@ -136,6 +136,17 @@ async def test_rollbacks_and_metrics_are_named(installed: ControlPlane) -> None:
         await until_found(operator, kubeconfig, {"Prompt/greeting": {"ClockSkew"}})
 
 
+async def test_a_rollback_that_did_not_help_is_named(installed: ControlPlane) -> None:
+    """The restored version fails as well: the cause is elsewhere."""
+    async with working(installed) as (operator, _):
+        await operator.version("1.1.0")
+        await release_a_bad_one(operator)
+        await roll_back(operator)
+        operator.metrics.traffic = failing("1.0.0")
+        await time_passes(operator, 6)
+        await until_found(operator, installed.kubeconfig, {"Prompt/greeting": {"NotRecovered", "TargetUnhealthy"}})
+
+
 async def test_what_is_not_known_is_no_fault_and_not_fine(
     installed: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:

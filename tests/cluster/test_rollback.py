@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cluster.looking import Writes, delete, until_settled
+from tests.cluster.looking import Writes, delete, sample, until_settled
 from tests.cluster.operating import Operated, operated
 from tests.faults.scene import (
     AT_ONCE,
@@ -310,6 +310,8 @@ async def test_recovery_is_judged_after_its_window(
     assert await outcome_of(operator, record) == outcome
     (event,) = await operator.until(lambda: events(operator, outcome))
     assert event["note"].startswith("rollback to 1.0.0: ")
+    assert event["type"] == ("Normal" if outcome == "Recovered" else "Warning")
+    assert sample(operator, "prompt_operator_rollback_outcomes_total", outcome=outcome) == 1.0
     operator.metrics.traffic = {("greeting", "1.0.0"): BAD if outcome == "Recovered" else GOOD}
     await operator.tick()
     await operator.look_again()

@@ -110,8 +110,8 @@ class Applier:
                 self.store.forget(CONFIG_MAP, namespace, name, uid)
             case CreateRecord(manifest):
                 await self._create_record(dict(manifest))
-            case WriteRecordStatus(name, resource_version, status):
-                await self.write_status(PROMPT_ROLLBACK, Name(namespace, name), status, resource_version)
+            case WriteRecordStatus():
+                await self._write_record_status(namespace, effect)
             case ObserveRecord():
                 await self._observe_record(namespace, effect)
             case DeleteRecord(name, uid):
@@ -140,6 +140,12 @@ class Applier:
         answer = await self.cluster.json_patch(CONFIG_MAP, namespace, name, [test, *removals])
         self._seen_config_map(answer)
         self.telemetry.tampering_healed.labels("remove").inc()
+
+    async def _write_record_status(self, namespace: str, effect: WriteRecordStatus) -> None:
+        status = effect.status
+        await self.write_status(PROMPT_ROLLBACK, Name(namespace, effect.name), status, effect.resource_version)
+        if status.judged_at is not None and status.record is None:  # of the record, not of the request it answers
+            self.telemetry.outcomes.labels(status.outcome).inc()
 
     async def _observe_record(self, namespace: str, effect: ObserveRecord) -> None:
         operations: list[dict[str, Any]] = [
