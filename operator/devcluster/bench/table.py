@@ -53,8 +53,9 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "with traffic, writes per minute", f"{quiet['writes_per_minute']}{_what(quiet)}", "0"
     for judged in figures["rules"]:
         yield from _judged(judged)
-    if figures["breach_to_switch_s"] is not None:
-        yield "first failed answer to ConfigMap switched", f"{figures['breach_to_switch_s']} s", ""
+    if rule := figures["rollback_by_rule"]:
+        yield "first failed answer to ConfigMap switched", f"{rule['breach_to_switch_s']} s", ""
+        yield "end of the rule's `for` to ConfigMap switched", f"{rule['held_to_switch_s']} s", "3 s"
 
 
 def _judged(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

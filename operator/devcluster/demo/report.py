@@ -21,6 +21,7 @@ def report(story: Story, stage: Stage) -> dict[str, Any]:
         "components": story.components,
         "apply_to_configmap_ms": _apply_to_config_map(story, stage.cluster),
         "breach_to_switch_s": _breach_to_switch(now),
+        "held_to_switch_s": _held_to_switch(now, story.pace.hold),
         "activeBefore": decision.get("from", NEW) if rolled_back else NEW,
         "activeAfter": now.active,
         "reason": decision.get("reason", "") if rolled_back else now.condition("Ready").get("reason", ""),
@@ -58,6 +59,13 @@ def _breach_to_switch(now: Sight) -> float | None:
     failed = now.application.get("versions", {}).get(NEW, {}).get("first_rejected_at")
     switched = _last(now, OLD)
     return round(switched.at - failed, 2) if failed and switched and switched.at > failed else None
+
+
+def _held_to_switch(now: Sight, hold: float) -> float | None:
+    """Seconds from the end of the rule's `for` to the old version's ConfigMap, both as watches show them."""
+    pending = next((change for change in reversed(now.rule_changes) if change.state == "Pending"), None)
+    switched = _last(now, OLD)
+    return round(switched.at - pending.at - hold, 2) if pending and switched and switched.at > pending.at else None
 
 
 def _apply_to_config_map(story: Story, plane: ControlPlane) -> float | None:
