@@ -189,6 +189,13 @@ def test_critical_rules_make_health(rules: tuple[Any, ...], expected: tuple[str,
     assert told(*rules) == expected
 
 
+def test_a_version_without_data_is_told_of_once() -> None:
+    """Before and after its first judgement the condition is the same to the letter: no write once it is not new."""
+    new = health.healthy(facts(SERVING), "Active", V2, (), NOW)
+    judged = health.healthy(facts(SERVING, readings=readings(BLIND)), "Active", V2, (), NOW)
+    assert new == judged
+
+
 @pytest.mark.parametrize("objection", list(Objection), ids=str)
 def test_the_guards_reason_is_shown(objection: Objection) -> None:
     """A critical rule that fires and is not rolled back says why; at the limit a person must decide."""

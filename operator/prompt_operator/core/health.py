@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 REVIEWED_ANNOTATION = "promptops.dev/reviewedAt"
 _NOT_FOUND = frozenset({Reason.METRICS_SOURCE_NOT_FOUND, Reason.METRICS_PROFILE_NOT_FOUND})
 """Said for as long as it is so, and of no version: never carried over."""
+_NO_EVIDENCE = Wanted(
+    ConditionType.HEALTHY, "Unknown", Reason.NO_EVIDENCE, "not judged: too new, or no critical rule has data"
+)
+"""One message for both, so that a version without traffic costs no second write when it stops being new."""
 _LONGEST_QUERY = 4096
 _ALARMING = frozenset({State.FIRING, State.RECOVERING})
 _FIRES_BENEATH = frozenset({State.RECOVERING, State.UNKNOWN})
@@ -135,7 +139,7 @@ def _carried_over(facts: Facts, active: str) -> Wanted:
     """After a restart the rules are not judged yet: what was said of this version stands until they are."""
     old = find(facts.prompt.status.conditions, ConditionType.HEALTHY)
     if old is None or old.reason in _NOT_FOUND or facts.prompt.status.active_version != active:
-        return _healthy("Unknown", Reason.NO_EVIDENCE, f"{active} was not judged yet")
+        return _NO_EVIDENCE
     return _healthy(old.status, Reason(old.reason) if old.reason in set(Reason) else old.reason, old.message)
 
 
@@ -149,7 +153,7 @@ def _judged(readings: Readings, refused: tuple[Refused, ...], unknown_after: tim
         return _healthy(
             "True", Reason.RULES_NORMAL, "no critical rule fires; those without data are Unknown in status.rules"
         )
-    return _healthy("Unknown", Reason.NO_EVIDENCE, "no critical rule has data to judge by")
+    return _NO_EVIDENCE
 
 
 def known(reading: RuleReading) -> bool:
