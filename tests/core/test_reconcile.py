@@ -34,7 +34,9 @@ from tests.core.builders import (
 )
 from tests.core.world import CONFIG_MAP, World
 
+from prompt_operator.core.conditions import find
 from prompt_operator.core.plan import ApplyConfigMap, CreateRecord, Plan, Tell, WriteStatus
+from prompt_operator.core.reasons import ConditionType
 from prompt_operator.core.reconcile import reconcile, troubled
 from prompt_operator.core.rules.streak import State
 
@@ -175,6 +177,24 @@ def test_a_missing_version_stalls_after_a_minute() -> None:
     world.versions[V2] = a_version_manifest(V2)
     world.settle()
     assert condition(world.prompt().status, "Ready") == ("True", "Active")
+
+
+@pytest.mark.parametrize("kind", [ConditionType.READY, ConditionType.STALLED])
+def test_a_held_version_hides_no_other_trouble(kind: ConditionType) -> None:
+    """The reason is the first trouble's; the message tells the rule that is off and the missing policy, too."""
+    given = facts(serving(V1, **BAD_RULE), config_map=observed(V1), records=HELD, policy_missing="strict")
+    told = find(looked(given).conditions, kind)
+    assert told is not None
+    assert "was rolled back and stays out" in told.message
+    assert "; also PolicyNotFound: PromptPolicy strict does not exist" in told.message
+    assert "; also RuleInvalid: rule own: column 14: " in told.message
+
+
+def test_one_trouble_is_told_once() -> None:
+    """A missing policy that keeps a new version out is not repeated as a trouble of its own."""
+    told = find(looked(TABLE["policy not found, a new version is not activated"][0]).conditions, ConditionType.READY)
+    assert told is not None
+    assert "; also " not in told.message
 
 
 def test_trouble_with_the_api_is_progress() -> None:

@@ -376,7 +376,10 @@ def test_a_record_tells_what_was_measured_before_and_after() -> None:
 def test_another_version_in_between_leaves_it_open() -> None:
     """What was activated since says nothing about the rollback."""
     reading = a_reading(errors=0, at=DUE, state=State.NORMAL)
-    assert judged(reading, prompt=a_prompt(V3, status=a_status(V3))) == ("Inconclusive", "Unknown")
+    later = a_prompt(V3, status=a_status(V3))
+    assert judged(reading, prompt=later) == ("Inconclusive", "Unknown")
+    record = a_record(rule=RULE)
+    assert recovery(facts(later, records=[record]), record, DUE).message == f"{V3} was activated before {V1} was judged"
 
 
 def test_a_manual_rollback_is_judged_by_the_worst_rule() -> None:

@@ -217,20 +217,32 @@ def _situation(outcome: _Outcome, status: PromptStatus) -> Situation:
         desired=facts.prompt.spec.version,
         mode=outcome.mode,
         suspended=bool(facts.prompt.spec.suspend),
-        blocked=_first_trouble(outcome),
+        blocked=_trouble(outcome),
         served=status.projection is not None,
     )
 
 
-def _first_trouble(outcome: _Outcome) -> Blocked | None:
+def _trouble(outcome: _Outcome) -> Blocked | None:
+    """Return the first trouble; its message tells the others too: a version can be held for weeks."""
+    troubles = tuple(_troubles(outcome))
+    if not troubles:
+        return None
+    first, *others = troubles
+    also = (f"; also {other.reason}: {other.message}" for other in others if other != first)
+    return replace(first, message=first.message + "".join(also))
+
+
+def _troubles(outcome: _Outcome) -> Iterator[Blocked]:
+    """Yield what is wrong, the worst first."""
     facts = outcome.facts
     if outcome.projection.blocked is not None:
-        return outcome.projection.blocked
+        yield outcome.projection.blocked
     if outcome.stand.blocked is not None:
-        return outcome.stand.blocked
+        yield outcome.stand.blocked
     if facts.policy_missing:
-        return policy_missing(facts)
-    return Blocked(Reason.RULE_INVALID, "; ".join(facts.policy.problems)) if facts.policy.problems else None
+        yield policy_missing(facts)
+    if facts.policy.problems:
+        yield Blocked(Reason.RULE_INVALID, "; ".join(facts.policy.problems))
 
 
 def _handled(facts: Facts, now: datetime) -> tuple[HandledRequest, ...]:
@@ -318,7 +330,7 @@ def _ready_told(before: PromptStatus, after: PromptStatus) -> Iterator[Effect]:
 def _wake_at(outcome: _Outcome, now: datetime) -> datetime | None:
     facts = outcome.facts
     instants = [records.next_judgement(facts, now)]
-    trouble = _first_trouble(outcome)
+    trouble = _trouble(outcome)
     if trouble is not None and trouble.reason is Reason.VERSION_MISSING:
         until = situation.missing_until(facts, now)
         instants.append(until if until > now else None)

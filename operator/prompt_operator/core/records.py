@@ -139,7 +139,9 @@ def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
     active = facts.prompt.status.active_version
     if active != record.to_version:
         return Outcome(
-            Reason.INCONCLUSIVE, "Unknown", f"{active or 'another version'} was activated before it was judged"
+            Reason.INCONCLUSIVE,
+            "Unknown",
+            f"{active or 'another version'} was activated before {record.to_version} was judged",
         )
     due = record.at + facts.policy.recovery_window
     if now < due:
