@@ -1,5 +1,6 @@
 """The local cluster of a checkout: brought up once, used by many commands, taken down on request."""
 
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from devcluster.paths import PINS, REPO, STATE
 from devcluster.processes import ProcessSet
 from devcluster.progress import Progress, Stopwatch
 from devcluster.prometheus import Prometheus
+from devcluster.venv import PYTHON
 
 _CONTROL_PLANE = STATE / "control-plane"
 _PROMETHEUS = STATE / "prometheus"
@@ -26,9 +28,19 @@ class LocalCluster:
     prometheus: Prometheus
 
     def exports(self) -> str:
-        """Shell lines that point kubectl, the operator and the demo at this cluster."""
-        settings = {"KUBECONFIG": str(self.control_plane.kubeconfig), "PROMETHEUS_URL": self.prometheus.url}
+        """Shell lines that point kubectl, the operator and the demo at this cluster, and make both kubectls found."""
+        settings = {
+            "KUBECONFIG": str(self.control_plane.kubeconfig),
+            "PROMETHEUS_URL": self.prometheus.url,
+            "PATH": self._path(),
+        }
         return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
+
+    def _path(self) -> str:
+        """Return PATH with `kubectl prompt` and kubectl at its end: what is there already goes before them."""
+        folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        ours = (str(PYTHON.parent), str(self.control_plane.bin_dir))
+        return os.pathsep.join((*folders, *(folder for folder in ours if folder not in folders)))
 
 
 def up(targets: Sequence[str], progress: Progress) -> LocalCluster:

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -36,9 +37,11 @@ def up(checkout: Checkout) -> dict[str, str]:
     return exports(checkout.dev("up", "--scrape", "127.0.0.1:9", HOME=None).stdout)
 
 
-def test_up_prints_the_two_settings_and_nothing_else(up: dict[str, str]) -> None:
-    """The output can be given to eval, also from a path with a space and without HOME."""
-    assert set(up) == {"KUBECONFIG", "PROMETHEUS_URL"}
+def test_up_prints_the_settings_and_nothing_else(up: dict[str, str]) -> None:
+    """The output can be given to eval, also from a path with a space and without HOME; kubectl is found then."""
+    assert set(up) == {"KUBECONFIG", "PROMETHEUS_URL", "PATH"}
+    assert up["PATH"].startswith(os.environ["PATH"])
+    assert shutil.which("kubectl", path=up["PATH"].removeprefix(os.environ["PATH"]))
     assert " " in up["KUBECONFIG"]
     assert Path(up["KUBECONFIG"]).stat().st_mode & 0o077 == 0
 
