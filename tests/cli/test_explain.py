@@ -185,6 +185,17 @@ def test_a_rule_without_data_is_told_with_its_query() -> None:
     assert "  gone is Unknown for 10m: no data\n\n" in shown
 
 
+def test_a_request_is_told_before_its_answer() -> None:
+    """Times have whole seconds: both may have the same one."""
+    spec = {"promptRef": {"name": "greeting"}, "fromVersion": "2.0.0", "reason": "odd", "requestedBy": "ada"}
+    request = thing(PROMPT_ROLLBACK, "please", spec)
+    request["metadata"]["creationTimestamp"] = at(5)
+    answer = record(trigger="Manual", requestRef={"name": "please"}, requestedBy="ada", reason="odd", rule="")
+    for objects in ((request, answer), (answer, request)):
+        shown = told(rolled_back(), *objects)
+        assert shown.index("ada asked to leave 2.0.0: odd") < shown.index("2.0.0 was rolled back to 1.0.0, by ada")
+
+
 def test_the_built_in_rules_need_no_policy() -> None:
     """Where none is there, the built-in one is in force."""
     shown = told(unknown("critical-error-rate"))

@@ -203,6 +203,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         "expect[0].at",
         f"{tmp_path}/missing.yaml",
     ]
+    assert done.stderr.endswith("missing.yaml: cannot be read: No such file or directory\n")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,10 @@ def test_what_is_no_file_of_rule_tests(tmp_path: Path, text: str, told: str) -> 
             "--rules-from: Prompt greeting, other: give a file with",
         ),
         (PROMPT.replace("version:", "versoin:"), "prompt.yaml:1: spec.versoin: unknown field, did you mean version?"),
-        (PROMPT.replace("8%", "8"), "t.yaml:2: rule own: column 14: a share is between 0% and 100%: did you mean 8%?"),
+        (
+            PROMPT.replace("8%", "8"),
+            "--rules-from: rule own: column 14: a share is between 0% and 100%: did you mean 8%?",
+        ),
     ],
 )
 def test_manifests_that_cannot_be_used(tmp_path: Path, text: str, told: str) -> None:

@@ -195,7 +195,7 @@ def test_a_release_by_the_name_of_the_prompt() -> None:
         ([rolled_back()], "greeting", "was deleted, so it cannot be signed: use kubectl prompt retry greeting -n shop"),
         ([record(decision="Refused")], RECORD, "holds no version: its decision is Refused."),
         ([record(release={"by": "bob", "reason": "fine"})], RECORD, "bob did that already (fine)."),
-        ([], "nobody", "There is no Prompt nobody in namespace shop"),
+        ([], "nobody", "There is no PromptRollback and no Prompt nobody in namespace shop."),
     ],
 )
 def test_a_release_that_cannot_be(objects: list[dict[str, Any]], name: str, said: str) -> None:

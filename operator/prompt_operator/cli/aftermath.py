@@ -42,12 +42,18 @@ def timeline(prompt: Prompt, decision: Decision, rollbacks: Sequence[PromptRollb
     start = max(begun, default=decision.at)
     moments = [
         *((each.at, _activated(each)) for each in reversed(prompt.status.history) if not _told_by(each, rollbacks)),
-        *(moment for each in reversed(rollbacks) for moment in _moments(each)),
+        *(moment for each in _requests_first(rollbacks) for moment in _moments(each)),
     ]
     told = sorted((moment for moment in moments if moment[0] >= start), key=lambda moment: moment[0])
     if len(told) > _MOMENTS:
         yield f"… {len(told) - _MOMENTS} earlier moments are left out"
     yield from (f"{rfc3339(at)}  {text}" for at, text in told[-_MOMENTS:])
+
+
+def _requests_first(rollbacks: Sequence[PromptRollback]) -> list[PromptRollback]:
+    """Return requests, then records, each oldest first: a request is often answered within the second of its time."""
+    oldest_first = rollbacks[::-1]
+    return sorted(oldest_first, key=lambda each: each.spec.decision is not None)
 
 
 def _activated(entry: HistoryEntry) -> str:

@@ -96,7 +96,9 @@ def readable(file: str) -> Iterator[None]:
     """Turn what is wrong with a file, or with its YAML, into one sentence that names file, line and column."""
     try:
         yield
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise BadFile(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise BadFile(f"{file}: cannot be read: {error}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prompt_operator.api.prompt import Prompt
 from prompt_operator.api.promptrollback import PromptRollback
 from prompt_operator.cli import options, printing, reading
 from prompt_operator.cli.failures import Refused
 from prompt_operator.cli.signing import sign
-from prompt_operator.ports import PROMPT_ROLLBACK
+from prompt_operator.ports import PROMPT, PROMPT_ROLLBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +52,10 @@ def _holding(record: PromptRollback) -> None:
 
 async def _records_of(session: Session, name: str) -> list[PromptRollback]:
     """Return the records that hold the one version of this prompt that is held."""
-    held = (await reading.prompt(session, name)).status.held
+    found = await reading.manifest_if_there(session, PROMPT, name)
+    if found is None:
+        raise Refused(f"There is no PromptRollback and no Prompt {name} in namespace {session.namespace}.")
+    held = Prompt.from_manifest(found).status.held
     if not held:
         raise Refused(f"No version of {name} is held.")
     if len(held) > 1:

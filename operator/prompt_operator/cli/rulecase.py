@@ -153,7 +153,7 @@ class _Reader:
             if name in own:
                 self.complain(("rules", own[name], "condition"), cause.rpartition("; ")[0])
             else:
-                self.complain((), problem)
+                self.found.append(f"--rules-from: {problem}")
         return merged
 
     def evidence(self, policy: Effective) -> Evidence | None:
