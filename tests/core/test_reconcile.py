@@ -190,6 +190,18 @@ def test_a_held_version_hides_no_other_trouble(kind: ConditionType) -> None:
     assert "; also RuleInvalid: rule own: column 14: " in told.message
 
 
+@pytest.mark.parametrize("config_map", [observed(V1), None], ids=["stands", "gone"])
+def test_a_stand_in_that_was_made_anew_is_told(config_map: Any) -> None:
+    """At once, not only when its ConfigMap is lost, and never twice."""
+    anew = [replace(a_version(V1), content_hash=hash_of(V2)), a_version(V2)]
+    given = facts(
+        serving(V1), config_map=config_map, records=HELD, versions=anew, contents=[content_of(V1, text="new")]
+    )
+    told = find(looked(given).conditions, ConditionType.STALLED)
+    assert told is not None
+    assert told.message.count("greeting-1.0.0 has not the content it had when it was activated") == 1
+
+
 def test_one_trouble_is_told_once() -> None:
     """A missing policy that keeps a new version out is not repeated as a trouble of its own."""
     told = find(looked(TABLE["policy not found, a new version is not activated"][0]).conditions, ConditionType.READY)

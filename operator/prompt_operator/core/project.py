@@ -73,7 +73,7 @@ def unfit(facts: Facts, version: str) -> Blocked | None:
     if content is None:
         return None
     if record is not None and record.content_hash != content.content_hash:
-        return _changed(facts, version)
+        return changed(facts, version)
     return _too_large(facts, content)
 
 
@@ -109,7 +109,7 @@ def _unprojectable(facts: Facts, want: Served, content: Content | None) -> Block
         name = f"{facts.prompt.metadata.name}-{want.version}"
         return Blocked(Reason.VERSION_MISSING, f"PromptVersion {name} does not exist: its ConfigMap cannot be written")
     if content.content_hash != want.content_hash:
-        return _changed(facts, want.version)
+        return changed(facts, want.version)
     return _too_large(facts, content)
 
 
@@ -195,7 +195,8 @@ def _conflict(facts: Facts) -> Blocked:
     )
 
 
-def _changed(facts: Facts, version: str) -> Blocked:
+def changed(facts: Facts, version: str) -> Blocked:
+    """Say that a version was made anew with other content."""
     name = f"{facts.prompt.metadata.name}-{version}"
     return Blocked(
         Reason.HASH_MISMATCH, f"{name} has not the content it had when it was activated: the ConfigMap stays as it was"

@@ -22,7 +22,7 @@ from prompt_operator.core.conditions import Wanted, transition
 from prompt_operator.core.evidence import queries_of, with_queries
 from prompt_operator.core.mode import Mode
 from prompt_operator.core.plan import ApplyConfigMap, DeleteRecord, Effect, Plan, Tell, WriteStatus
-from prompt_operator.core.project import Projection, project, unfit
+from prompt_operator.core.project import Projection, changed, project, unfit
 from prompt_operator.core.pruning import prunable
 from prompt_operator.core.reasons import Reason
 from prompt_operator.core.rollback import Turn, consider, pending_request
@@ -239,6 +239,10 @@ def _troubles(outcome: _Outcome) -> Iterator[Blocked]:
         yield outcome.projection.blocked
     if outcome.stand.blocked is not None:
         yield outcome.stand.blocked
+    active, served = outcome.status.active_version, outcome.status.active_hash
+    stand_in = facts.versions.get(active) if active and active != facts.prompt.spec.version else None
+    if stand_in is not None and not stand_in.verified(served or ""):
+        yield changed(facts, stand_in.version)
     if facts.policy_missing:
         yield policy_missing(facts)
     if facts.policy.problems:
