@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.cluster.operating import USER, Operated, operated
 from tests.faults.scene import AT_ONCE, ONE_RULE, answer_to, instant, release_a_bad_one, request, roll_back, serve, sign
-from tests.faults.wire import DEATHS, Fault, Wire, Write
+from tests.faults.wire import Fault, Wire, Write
 
 from prompt_operator.adapters.audit.segments import KEY, LABEL
 from prompt_operator.core.audit.chain import lines_of
@@ -221,7 +221,7 @@ async def test_standard_output_tells_it_too(
 
 @pytest.mark.parametrize("sink", ["file", "configMap"])
 @pytest.mark.parametrize("write", WRITES, ids=str)
-@pytest.mark.parametrize("fault", DEATHS, ids=str)
+@pytest.mark.parametrize("fault", Fault, ids=str)
 async def test_a_crash_between_decision_and_line_neither_loses_nor_doubles_it(
     cluster: Cluster,
     namespace: str,

@@ -1,4 +1,4 @@
-"""The wire between one operator and the API server, which can break at any of its writes."""
+"""The wire between one operator in this process and the API server, cut at one of its writes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from prompt_operator.adapters.cluster import Answer, ApiCluster, failure
+from prompt_operator.adapters.cluster import ApiCluster
 from prompt_operator.handlers import lifecycle
-from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_ROLLBACK, PROMPT_VERSION, GiveUp, Unavailable
+from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_ROLLBACK, PROMPT_VERSION, GiveUp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,20 +23,10 @@ COUNTED = (PROMPT, PROMPT_VERSION, PROMPT_ROLLBACK, CONFIG_MAP)
 
 
 class Fault(StrEnum):
-    """What goes wrong at one write."""
+    """When it dies."""
 
     DEATH_BEFORE = "dies before it"
     DEATH_AFTER = "dies after it"
-    CONFLICT = "409"
-    TOO_MANY = "429"
-    SERVER_ERROR = "500"
-    LOST_REQUEST = "the request is lost"
-    LOST_ANSWER = "the answer is lost"
-
-
-DEATHS = (Fault.DEATH_BEFORE, Fault.DEATH_AFTER)
-ANSWERS = tuple(fault for fault in Fault if fault not in DEATHS)
-_CODES = {Fault.CONFLICT: (409, "Conflict"), Fault.TOO_MANY: (429, "TooManyRequests"), Fault.SERVER_ERROR: (500, "")}
 
 
 @dataclass(frozen=True)
@@ -52,7 +42,7 @@ class Write:
 
 @dataclass
 class Wire:
-    """Counts the writes of the operators behind it, and lets one of them fail.
+    """Counts the writes of the operators behind it, and lets one of them be the last.
 
     A process that dies and one whose requests no longer arrive are the same to the server, so a death is a cut: from
     that write on nothing is sent. The test then ends the operator.
@@ -76,7 +66,7 @@ class Wire:
         return self
 
     def arm(self, at: Write | None = None, fault: Fault | None = None) -> None:
-        """Begin to count anew, and fail once at this write."""
+        """Begin to count anew, and die once at this write."""
         self.log, self.dead, self.happened, self._at, self._fault = [], False, False, at, fault
 
     def mend(self) -> None:
@@ -94,16 +84,13 @@ class Wire:
         if write != self._at or self.happened or self._fault is None:
             return await send(ask)
         self.happened = True
-        return await self._fail(self._fault, ask, send)
+        return await self._die(self._fault, ask, send)
 
-    async def _fail(self, fault: Fault, ask: Ask, send: Callable[[Ask], Awaitable[Manifest]]) -> Manifest:
-        self.dead = fault in DEATHS
-        if fault in {Fault.DEATH_AFTER, Fault.LOST_ANSWER}:
+    async def _die(self, fault: Fault, ask: Ask, send: Callable[[Ask], Awaitable[Manifest]]) -> Manifest:
+        self.dead = True
+        if fault is Fault.DEATH_AFTER:
             await send(ask)
-        if fault in _CODES:
-            code, reason = _CODES[fault]
-            raise failure(ask, Answer(code, reason, message="injected", after=0.05 if code == 429 else None))
-        raise GiveUp("the process is dead") if self.dead else Unavailable(f"{ask}: no whole answer within 30 s")
+        raise GiveUp("the process is dead")
 
 
 def _named(ask: Any) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prompt_operator.adapters.access import Reviewer
 from prompt_operator.adapters.http import Check, Health, HttpServer, Insight, everybody
 from prompt_operator.adapters.pulse import Pulse
+from prompt_operator.api.common import rfc3339
 from prompt_operator.core.reasons import ConditionType
 from prompt_operator.core.rules.streak import State
 from prompt_operator.ports import DEFAULT_SOURCE
@@ -62,7 +63,7 @@ def _status(running: Running) -> dict[str, Any]:
 
 
 def _dependencies(running: Running) -> list[dict[str, Any]]:
-    store = {"name": "store", "connected": not running.waiting_for, "since": running.store_since}
+    store = {"name": "store", "connected": not running.waiting_for, "since": rfc3339(running.store_since)}
     return [store, *(_dependency(running, source) for source in sorted(running.sources))]
 
 
@@ -70,7 +71,7 @@ def _dependency(running: Running, source: str) -> dict[str, Any]:
     failing = running.engine.rules.outages.failing.get(source)
     name = "prometheus" if source == DEFAULT_SOURCE else f"prometheus {source}"
     connected = failing is None if source in running.engine.rules.outages.asked else None
-    return {"name": name, "connected": connected, "since": failing or running.started_at}
+    return {"name": name, "connected": connected, "since": rfc3339(failing or running.started_at)}
 
 
 async def _checks(running: Running, pulse: Pulse) -> dict[str, Check]:
