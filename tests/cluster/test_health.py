@@ -9,7 +9,7 @@ import os
 import signal
 import urllib.error
 import urllib.request
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +21,6 @@ from prompt_operator.ports import CONFIG_MAP, DEFAULT_SOURCE, EXPERIMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from tests.cluster.operating import Operated
 
@@ -84,6 +83,7 @@ async def test_what_is_not_known_yet_is_not_called_fine(installed: ControlPlane)
         assert (status, {check["ok"] for check in deep["checks"].values()}) == (200, {True})
         _, health = await ask(url, "/healthz")
         assert health["prompts"] == {"total": 1, "healthy": 0, "serving": 1, "held": 0}
+        assert all(datetime.strptime(each["since"], "%Y-%m-%dT%H:%M:%S%z") for each in health["dependencies"])
         assert all(each["connected"] for each in health["dependencies"])
 
 
