@@ -101,7 +101,8 @@ async def told_once(stage: Stage) -> None:
         return Counter(event["regarding"]["name"] for event in found if event["reason"] == "RolledBack")
 
     async def all_told() -> bool:
-        return (await told()).keys() >= stage.traffic.scenes
+        counts = await told()
+        return all(counts[scene] >= counts["s00"] > 0 for scene in stage.traffic.scenes)
 
     await stage.until(all_told)
     await stage.stop()
