@@ -220,6 +220,8 @@ async def _end(running: Running, stop: asyncio.Event, servers: contextlib.AsyncE
     """
     await stop.wait()
     await running.engine.queue.stop(0.0 if running.lease_lost else _DRAIN)
+    if running.trail is not None:
+        await running.trail.aclose()
     await servers.aclose()
     ended.set()
 

@@ -143,8 +143,9 @@ class AuditTrail:
                 await self._ready.wait()
 
     async def aclose(self, grace: float = 5.0) -> None:
-        """Write what waits and anchor the head, for at most `grace` seconds, and end."""
-        if self._worker is None:
+        """Write what waits and anchor the head, for at most `grace` seconds, and end; a second call does nothing."""
+        worker, self._worker = self._worker, None
+        if worker is None:
             return
         try:
             async with asyncio.timeout(grace):
@@ -153,8 +154,8 @@ class AuditTrail:
                 await self._keep_head()
         except TimeoutError:
             _log.warning("%d audit entries were not written before the end", self._queue.qsize())
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
         with contextlib.suppress(OSError):
             await self._sink.close()
 
