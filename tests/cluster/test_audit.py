@@ -30,13 +30,18 @@ WRITES = (Write("apply Prompt/status", 1), Write("create PromptRollback", 1), Wr
 """The decision, its record, and what was projected."""
 
 
-async def a_rollback(operator: Operated) -> Manifest:
-    """Serve a good version, release a bad one, roll it back."""
+async def prepared(operator: Operated) -> None:
+    """Serve a good version, then have a bad one active."""
     await operator.policy(rules=ONE_RULE, rollback=AT_ONCE)
     await operator.version("1.0.0")
     await operator.version("1.1.0")
     await serve(operator, "1.0.0")
     await release_a_bad_one(operator)
+
+
+async def a_rollback(operator: Operated) -> Manifest:
+    """Serve a good version, release a bad one, roll it back."""
+    await prepared(operator)
     return await roll_back(operator)
 
 
@@ -252,11 +257,7 @@ async def test_a_crash_between_decision_and_line_neither_loses_nor_doubles_it(
     wire = Wire().install(monkeypatch)
     async with operated(cluster.kubeconfig, namespace, audit=sink, **chosen) as operator:
         await operator.start()
-        await operator.policy(rules=ONE_RULE, rollback=AT_ONCE)
-        await operator.version("1.0.0")
-        await operator.version("1.1.0")
-        await serve(operator, "1.0.0")
-        await release_a_bad_one(operator)
+        await prepared(operator)
         wire.arm(write, fault)
         await operator.tick()
         await operator.kill()

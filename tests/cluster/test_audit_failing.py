@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from tests.cluster.operating import Operated, operated
-from tests.cluster.test_audit import ids
-from tests.faults.scene import AT_ONCE, ONE_RULE, release_a_bad_one, roll_back, serve
+from tests.cluster.test_audit import ids, prepared
+from tests.faults.scene import roll_back
 
 from devcluster.paths import REPO
 from prompt_operator.adapters import credentials
@@ -29,15 +29,6 @@ if TYPE_CHECKING:
     from devcluster.controlplane import ControlPlane
 
 SOMEBODY = "alice"
-
-
-async def prepared(operator: Operated) -> None:
-    """Have a bad version active."""
-    await operator.policy(rules=ONE_RULE, rollback=AT_ONCE)
-    await operator.version("1.0.0")
-    await operator.version("1.1.0")
-    await serve(operator, "1.0.0")
-    await release_a_bad_one(operator)
 
 
 def trouble(operator: Operated) -> str:

@@ -262,8 +262,8 @@ def test_an_activation_is_projected_before_status_says_so() -> None:
     assert kinds(plan.effects) == ["ApplyConfigMap", "WriteStatus", "Tell"]
 
 
-def test_a_decision_left_without_a_record_is_finished() -> None:
-    """After a crash between status and record the next look creates that record, and decides nothing."""
+def decided_without_a_record() -> World:
+    """Return a world whose operator died between the decision in status and its record."""
     world = World.with_versions(V1, V2)
     world.settle()
     world.want(V2)
@@ -271,6 +271,12 @@ def test_a_decision_left_without_a_record_is_finished() -> None:
     world.pass_(minutes=10)
     world.readings = readings(a_reading(at=world.now))
     world.step(crash_after=1)
+    return world
+
+
+def test_a_decision_left_without_a_record_is_finished() -> None:
+    """After a crash between status and record the next look creates that record, and decides nothing."""
+    world = decided_without_a_record()
     decision = world.prompt().status.decision
     assert decision is not None
     assert not world.records
@@ -282,13 +288,7 @@ def test_a_decision_left_without_a_record_is_finished() -> None:
 
 def test_what_the_safeguards_were_given_moves_into_the_record() -> None:
     """Status keeps the inputs of a decision until the record has them: people read status, replay reads the record."""
-    world = World.with_versions(V1, V2)
-    world.settle()
-    world.want(V2)
-    world.settle()
-    world.pass_(minutes=10)
-    world.readings = readings(a_reading(at=world.now))
-    world.step(crash_after=1)
+    world = decided_without_a_record()
     decided = world.prompt().status.decision
     assert decided is not None
     assert decided.inputs is not None

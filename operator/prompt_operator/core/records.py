@@ -57,7 +57,7 @@ class Outcome:
 
 def record_of_decision(facts: Facts, decision: Decision) -> CreateRecord | None:
     """Return the record of the decision in status, or None when it exists."""
-    if any(record.name == decision.id for record in facts.records):
+    if _recorded(facts, decision):
         return None
     manual = decision.kind == "ManualRollback"
     spec = {
@@ -79,9 +79,13 @@ def record_of_decision(facts: Facts, decision: Decision) -> CreateRecord | None:
 
 def once_recorded(facts: Facts, decision: Decision | None) -> Decision | None:
     """Return the decision as status keeps it: without the inputs as soon as its record has them."""
-    if decision is None or decision.inputs is None or all(record.name != decision.id for record in facts.records):
+    if decision is None or decision.inputs is None or not _recorded(facts, decision):
         return decision
     return decision.model_copy(update={"inputs": None})
+
+
+def _recorded(facts: Facts, decision: Decision) -> bool:
+    return any(record.name == decision.id for record in facts.records)
 
 
 def records_of_refusals(facts: Facts, refused: Iterable[Refused], now: datetime) -> Iterator[Effect]:
