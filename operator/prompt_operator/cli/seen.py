@@ -11,6 +11,7 @@ import yaml
 from prompt_client import wire
 from prompt_operator.api import KINDS
 from prompt_operator.cli.failures import sentence
+from prompt_operator.core import strictyaml
 from prompt_operator.ports import (
     CONFIG_MAP,
     EXPERIMENT,
@@ -166,7 +167,7 @@ async def _settings(session: Session, seen: Seen) -> None:
     try:
         found = await _one(session, seen, CONFIG_MAP, namespace, f"{name}-settings")
         text = (found or {}).get("data", {}).get(_LIES_IN, "")
-        settings = yaml.safe_load(text)
+        settings = strictyaml.load(text)
         seen.settings = settings if isinstance(settings, dict) else {}
     except NotFound:
         seen.absent.add("settings")
