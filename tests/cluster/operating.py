@@ -194,8 +194,9 @@ class Operated:
         await self.within(self.running.engine.queue.join())
 
     async def tick(self) -> None:
-        """Judge the rules once, and wait for what follows."""
+        """Judge the rules of what is served once, and wait for what follows."""
         assert self.running is not None
+        await self.settle()  # a version may be served a moment before its rules are watched
         await self.within(self.running.engine.rules.tick())
         await self.settle()
 
