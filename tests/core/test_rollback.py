@@ -30,13 +30,12 @@ from prompt_operator.api.common import rfc3339
 from prompt_operator.core.plan import CreateRecord, ObserveRecord, Tell, WriteRecordStatus
 from prompt_operator.core.reasons import Objection, Reason
 from prompt_operator.core.records import (
-    next_judgement,
     record_of_decision,
     record_of_refused_request,
     records_of_refusals,
-    recovery,
     statuses,
 )
+from prompt_operator.core.recovery import next_judgement, recovery
 from prompt_operator.core.rollback import Turn, consider, decision_id, firing, pending_request, shortened
 from prompt_operator.core.rules.streak import State
 from prompt_operator.core.standing import standing

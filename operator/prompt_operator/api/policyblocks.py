@@ -102,7 +102,9 @@ class RollbackPolicy(ApiModel):
         default=None, description="Most automatic rollbacks of one prompt in any 24 hours. Built in: 3."
     )
     recovery_window: Duration | None = Field(
-        default=None, description="How long the restored version is watched before recovery is judged. Built in: 15m."
+        default=None,
+        description="How long the restored version is watched before recovery is judged; at least the rule's window. "
+        "Built in: 15m.",
     )
     initial_delay: Duration | None = Field(
         default=None,

@@ -25,6 +25,7 @@ from prompt_operator.core.plan import ApplyConfigMap, DeleteRecord, Effect, Plan
 from prompt_operator.core.project import Projection, changed, project, unfit
 from prompt_operator.core.pruning import prunable
 from prompt_operator.core.reasons import Reason
+from prompt_operator.core.recovery import next_judgement
 from prompt_operator.core.rollback import Turn, consider, pending_request
 from prompt_operator.core.situation import Situation
 from prompt_operator.core.standing import (
@@ -333,7 +334,7 @@ def _ready_told(before: PromptStatus, after: PromptStatus) -> Iterator[Effect]:
 
 def _wake_at(outcome: _Outcome, now: datetime) -> datetime | None:
     facts = outcome.facts
-    instants = [records.next_judgement(facts, now)]
+    instants = [next_judgement(facts, now)]
     trouble = _trouble(outcome)
     if trouble is not None and trouble.reason is Reason.VERSION_MISSING:
         until = situation.missing_until(facts, now)

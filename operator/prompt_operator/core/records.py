@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,8 @@ from prompt_operator.core.conditions import Wanted, find, summary, transition
 from prompt_operator.core.evidence import evidence_of, measurements_of, queries_of, snapshot_of, with_queries
 from prompt_operator.core.plan import CreateRecord, Effect, ObserveRecord, Tell, WriteRecordStatus
 from prompt_operator.core.reasons import ConditionType, Objection, Reason
+from prompt_operator.core.recovery import Outcome, judged_by, recovery
 from prompt_operator.core.rollback import Refused, RefusedRequest, decision_id, shortened
-from prompt_operator.core.rules.judgement import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from prompt_operator.api.common import Evidence, Measurement
     from prompt_operator.api.promptstatus import Decision, PromptStatus
-    from prompt_operator.core.facts import Facts, RuleReading
+    from prompt_operator.core.facts import Facts
     from prompt_operator.core.ledger import RollbackRecord
 
 PASSING = frozenset(
@@ -38,21 +37,6 @@ PASSING = frozenset(
     }
 )
 """Objections that pass by themselves, as evidence or room comes: shown in status, too restless for a record."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a rollback ended, or that it is still watched."""
-
-    reason: Reason
-    status: str
-    """Status of the condition Recovered."""
-    message: str
-
-    @property
-    def final(self) -> bool:
-        """It was judged and stays so."""
-        return self.reason is not Reason.WATCHING
 
 
 def record_of_decision(facts: Facts, decision: Decision) -> CreateRecord | None:
@@ -138,52 +122,6 @@ def statuses(facts: Facts, now: datetime) -> Iterator[Effect]:
             yield from _status(facts, record, answer, now)
 
 
-def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
-    """Judge whether the rollback helped: the same rule, on the restored version, after the recovery window."""
-    active = facts.prompt.status.active_version
-    if active != record.to_version:
-        return Outcome(
-            Reason.INCONCLUSIVE,
-            "Unknown",
-            f"{active or 'another version'} was activated before {record.to_version} was judged",
-        )
-    due = record.at + facts.policy.recovery_window
-    if now < due:
-        return Outcome(Reason.WATCHING, "Unknown", f"{record.to_version} is watched until {rfc3339(due)}")
-    if _judged_later(facts):
-        return Outcome(Reason.WATCHING, "Unknown", f"{record.to_version} is watched until its rules are judged again")
-    reading = _reading(facts, record.rule)
-    if reading is None or _is_stale(facts, reading, now) or reading.alert.verdict is Verdict.UNKNOWN:
-        why = reading.alert.message if reading else "the rule was not measured"
-        return Outcome(Reason.INCONCLUSIVE, "Unknown", shortened(f"no traffic to judge by: {why}"))
-    if reading.alert.verdict is Verdict.FALSE:
-        return Outcome(Reason.RECOVERED, "True", shortened(reading.alert.message))
-    return Outcome(
-        Reason.NOT_RECOVERED,
-        "False",
-        shortened(f"{reading.alert.message}: the cause may lie elsewhere; a person should look"),
-    )
-
-
-def _is_stale(facts: Facts, reading: RuleReading, now: datetime) -> bool:
-    return now - reading.at > facts.fresh_for_rule(reading.rule)
-
-
-def next_judgement(facts: Facts, now: datetime) -> datetime | None:
-    """Return when the next recovery is due; one that still waits for the rules is looked at again now and then."""
-    window = facts.policy.recovery_window
-    due = (record.at + window for record in facts.records if record.executed and not record.outcome)
-    return min((instant if instant > now else now + facts.fresh_for for instant in due), default=None)
-
-
-def _judged_later(facts: Facts) -> bool:
-    """Tell whether the rules of the active version were not judged yet: right after a restart nothing is known."""
-    status, readings = facts.prompt.status, facts.readings
-    if not facts.measured or "Fallback" in (facts.operator_mode, facts.policy.mode):
-        return False
-    return readings is None or (readings.version, readings.activated_at) != (status.active_version, status.activated_at)
-
-
 def _manifest(facts: Facts, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     prompt = facts.prompt.metadata
     return {
@@ -236,17 +174,6 @@ def _told(facts: Facts, refused: Refused) -> Tell:
     return Tell("Warning", reason, "Rollback", with_queries(note, queries_of(facts, refused.reading)))
 
 
-def _reading(facts: Facts, rule: str) -> RuleReading | None:
-    """Return the reading of the rule that fired; for a manual rollback the worst reading that says anything."""
-    readings = facts.readings
-    if readings is None or readings.version != facts.prompt.status.active_version:
-        return None
-    if rule:
-        return next((reading for reading in readings.rules if reading.rule.name == rule), None)
-    known = [reading for reading in readings.rules if reading.alert.verdict is not Verdict.UNKNOWN]
-    return min(known, key=lambda reading: reading.alert.verdict is not Verdict.TRUE, default=None)
-
-
 def _status(facts: Facts, record: RollbackRecord, answer: RollbackRecord, now: datetime) -> Iterator[Effect]:
     if record.outcome:
         if record.seen[0] != str(record.generation):
@@ -284,7 +211,7 @@ def _after(facts: Facts, answer: RollbackRecord) -> tuple[Measurement, ...]:
     readings = facts.readings
     if readings is None or readings.version != answer.to_version:
         return ()
-    return measurements_of(snapshot_of(facts, _reading(facts, answer.rule)), answer.to_version)
+    return measurements_of(snapshot_of(facts, judged_by(facts, answer)), answer.to_version)
 
 
 def _outcome(facts: Facts, answer: RollbackRecord, now: datetime) -> Outcome:

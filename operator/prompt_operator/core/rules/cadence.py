@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from prompt_operator.core.rules.measure import needs
+from prompt_operator.core.rules.recording import RECORDED_FROM
+from prompt_operator.core.rules.units import NO_TIME
 
 if TYPE_CHECKING:
     from prompt_operator.core.rules.model import Rule
@@ -22,6 +24,8 @@ _STEPS = (
 )
 """Windows up to this one -> time between two looks; 0 is every tick."""
 SLOWEST = _STEPS[-1][1]
+_RECORDED_LATE = 6 * _MINUTE
+"""Recorded windows end up to so long ago: the offset of a recording, and the time between two."""
 
 
 def cadence(window: timedelta) -> timedelta:
@@ -33,3 +37,10 @@ def cadence(window: timedelta) -> timedelta:
 def cadence_of(rule: Rule) -> timedelta:
     """Return how old the oldest measurement behind a rule may be although all is well: the cadence of its longest."""
     return max(cadence(need.window) for need in needs(rule))
+
+
+@lru_cache(maxsize=4096)
+def reach_of(rule: Rule) -> timedelta:
+    """Return how long before its measurement the oldest request that a rule counts may lie."""
+    longest = max(need.window for need in needs(rule))
+    return longest + (_RECORDED_LATE if longest >= RECORDED_FROM else NO_TIME)
