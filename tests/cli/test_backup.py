@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.cli.cluster import HASHES, RECORD, FakeCluster, at, prompt, record, rolled_back, thing, version
 
-from prompt_operator.cli import archive, options
-from prompt_operator.cli.archive import Archive
+from prompt_operator.cli import options
+from prompt_operator.cli.backup import archive
+from prompt_operator.cli.backup.archive import Archive
 from prompt_operator.ports import EXPERIMENT, PROMPT_POLICY, PROMPT_ROLLBACK, Unavailable
 
 if TYPE_CHECKING:

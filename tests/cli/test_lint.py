@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from tests.cluster.manifest_cases import Case, cases, manifest
 
 from prompt_client import wire
-from prompt_operator.cli.findings import ERROR, findings
+from prompt_operator.cli.lint.findings import ERROR, findings
 from prompt_operator.cli.main import main
-from prompt_operator.cli.manifests import Document
+from prompt_operator.cli.manifests.documents import Document
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 GOOD = """

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.cluster.manifest_cases import cases, manifest
 
-from prompt_operator.cli.findings import findings
-from prompt_operator.cli.manifests import Document
-from prompt_operator.cli.schema import problems
+from prompt_operator.cli.lint.findings import findings
+from prompt_operator.cli.manifests.documents import Document
+from prompt_operator.cli.manifests.schema import problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

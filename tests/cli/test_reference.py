@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from tests.cli import reference
 
-from prompt_operator.cli.audit import audit
+from prompt_operator.cli.audit.command import audit
 from prompt_operator.cli.main import VERBS, main
 
 

@@ -14,9 +14,9 @@ from tests.faults.scene import failing, release_a_bad_one, roll_back, serve, tim
 
 from devcluster.paths import REPO
 from devcluster.ports import LOOPBACK, free_port
-from prompt_operator.cli import ailments
+from prompt_operator.cli.doctor import findings
+from prompt_operator.cli.doctor.remedies import OWN
 from prompt_operator.cli.main import main
-from prompt_operator.cli.remedies import OWN
 from prompt_operator.core.reasons import Objection, Reason
 from prompt_operator.ports import CONFIG_MAP, PROMPT_POLICY, Kind
 
@@ -151,7 +151,7 @@ async def test_what_is_not_known_is_no_fault_and_not_fine(
     installed: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without traffic: exit status 2 and a remedy; without the recording rules of a long window: 1."""
-    monkeypatch.setattr(ailments, "_GRACE", timedelta(days=-1))
+    monkeypatch.setattr(findings, "_GRACE", timedelta(days=-1))
     async with working(installed) as (operator, url):
         await operator.tick()
         unseen = {"Prompt/greeting": {"NotSeenYet", "NoEvidence"}}
@@ -178,7 +178,7 @@ async def test_what_the_operator_says_itself(installed: ControlPlane) -> None:
 
 async def test_an_operator_that_is_down(installed: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Lease, what it would put back, what it would answer; and a clock that is ahead."""
-    monkeypatch.setattr(ailments, "_UNANSWERED", timedelta())
+    monkeypatch.setattr(findings, "_UNANSWERED", timedelta())
     async with working(installed) as (operator, _):
         await operator.until(lambda: policy_seen(operator))
         await operator.stop()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import promql_parser
 
 from prompt_operator.adapters.profiles import load_profiles
-from prompt_operator.cli import rulefile
-from prompt_operator.cli.failures import BadFile
-from prompt_operator.cli.rulecase import BUILT_IN, case_of
+from prompt_operator.cli.errors import BadFile
+from prompt_operator.cli.testrules import testfile
+from prompt_operator.cli.testrules.case import BUILT_IN, case_of
 from prompt_operator.core.rules import tenantql
 from prompt_operator.core.rules.baseline import of_values
 from prompt_operator.core.rules.errors import RuleError
@@ -91,7 +91,7 @@ def profile(data: bytes) -> None:
 def scenario(data: bytes) -> None:
     """Any text is a file of rule tests, or a BadFile says what is wrong with it; nothing is played."""
     try:
-        case_of(rulefile.parse("fuzzed.yaml", _text(data)), BUILT_IN, _profiles())
+        case_of(testfile.parse("fuzzed.yaml", _text(data)), BUILT_IN, _profiles())
     except BadFile as error:
         _refused(error)
 

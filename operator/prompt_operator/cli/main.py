@@ -6,28 +6,28 @@ import os
 
 import click
 
-from prompt_operator.cli.ack import ack
-from prompt_operator.cli.audit import audit
-from prompt_operator.cli.backup import backup
-from prompt_operator.cli.diff import diff
-from prompt_operator.cli.doctor import doctor
-from prompt_operator.cli.enable import enable
-from prompt_operator.cli.explain import explain
-from prompt_operator.cli.fallback import fallback
-from prompt_operator.cli.get import get
-from prompt_operator.cli.history import history
-from prompt_operator.cli.lint import lint
-from prompt_operator.cli.prune import prune
-from prompt_operator.cli.rehash import rehash
-from prompt_operator.cli.release import release
-from prompt_operator.cli.restore import restore
-from prompt_operator.cli.resume import resume
-from prompt_operator.cli.retry import retry
-from prompt_operator.cli.review import review
-from prompt_operator.cli.rollback import rollback
+from prompt_operator.cli.audit.command import audit
+from prompt_operator.cli.backup.backup import backup
+from prompt_operator.cli.backup.restore import restore
+from prompt_operator.cli.doctor.command import doctor
+from prompt_operator.cli.explain.command import explain
+from prompt_operator.cli.lint.command import lint
+from prompt_operator.cli.operate.enable import enable
+from prompt_operator.cli.operate.fallback import fallback
+from prompt_operator.cli.operate.resume import resume
+from prompt_operator.cli.operate.review import review
+from prompt_operator.cli.operate.suspend import suspend
+from prompt_operator.cli.rollbacks.ack import ack
+from prompt_operator.cli.rollbacks.release import release
+from prompt_operator.cli.rollbacks.retry import retry
+from prompt_operator.cli.rollbacks.rollback import rollback
 from prompt_operator.cli.session import PROGRAM
-from prompt_operator.cli.suspend import suspend
-from prompt_operator.cli.testrules import test_rules
+from prompt_operator.cli.testrules.command import test_rules
+from prompt_operator.cli.versions.prune import prune
+from prompt_operator.cli.versions.rehash import rehash
+from prompt_operator.cli.view.diff import diff
+from prompt_operator.cli.view.get import get
+from prompt_operator.cli.view.history import history
 
 VERBS = (
     *(get, doctor, explain, history, diff, lint, test_rules, rollback, release, retry, ack, review),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from prompt_operator.cli.failures import Refused, told
+from prompt_operator.cli.errors import Refused, told
 from prompt_operator.cli.session import Target, connect
 
 if TYPE_CHECKING:

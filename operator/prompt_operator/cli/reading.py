@@ -8,7 +8,7 @@ from prompt_operator.api.prompt import Prompt
 from prompt_operator.api.promptpolicy import PromptPolicy
 from prompt_operator.api.promptrollback import PromptRollback
 from prompt_operator.api.promptversion import PromptVersion
-from prompt_operator.cli.failures import Refused
+from prompt_operator.cli.errors import Refused
 from prompt_operator.ports import PROMPT, PROMPT_POLICY, PROMPT_ROLLBACK, PROMPT_VERSION, NotFound, UnknownKind
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from prompt_operator.adapters import credentials
 from prompt_operator.adapters.clock import SystemClock
 from prompt_operator.adapters.cluster import ApiCluster
-from prompt_operator.cli.failures import Refused
+from prompt_operator.cli.errors import Refused
 from prompt_operator.ports import Kind, NotFound
 from prompt_operator.telemetry import Telemetry
 

@@ -18,8 +18,8 @@ import pytest
 from tests.core.rules.alerting import Alert, expected_alerts, promtool
 
 from prompt_operator.adapters.profiles import load_profiles
-from prompt_operator.cli.rulecase import BUILT_IN, case_of
-from prompt_operator.cli.rulefile import read
+from prompt_operator.cli.testrules.case import BUILT_IN, case_of
+from prompt_operator.cli.testrules.testfile import read
 from prompt_operator.core.rules.metrics import Quantile, Quantity
 from prompt_operator.core.rules.model import compile_rule
 from prompt_operator.core.rules.scenario import Evidence, Given, play

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from prompt_operator.adapters.profiles import load_profiles
-from prompt_operator.cli.rulecase import BUILT_IN, case_of
-from prompt_operator.cli.rulefile import read
+from prompt_operator.cli.testrules.case import BUILT_IN, case_of
+from prompt_operator.cli.testrules.testfile import read
 from prompt_operator.core.policy import BUILT_IN_RULES
 from prompt_operator.core.rules.metrics import Quantity
 from prompt_operator.core.rules.model import compile_rule

@@ -1,0 +1,1 @@
+"""`kubectl prompt audit`: the trail, checked and replayed."""

@@ -1,0 +1,1 @@
+"""`kubectl prompt backup` and `kubectl prompt restore`, and the archive between them."""

@@ -1,0 +1,1 @@
+"""`kubectl prompt explain`: how a prompt is, why, and what to do."""

@@ -1,0 +1,1 @@
+"""`kubectl prompt lint`: what is wrong with manifests."""

@@ -1,0 +1,57 @@
+"""`kubectl prompt lint`: what is wrong with manifests, without a cluster."""
+
+from __future__ import annotations
+
+import click
+
+from prompt_operator.cli import options, printing
+from prompt_operator.cli.errors import BadFile
+from prompt_operator.cli.lint.findings import ERROR, Finding, findings
+from prompt_operator.cli.manifests.documents import documents, ours
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--strict", is_flag=True, help="Fail on warnings, too.")
+@options.output
+def lint(files: tuple[str, ...], *, strict: bool, output: str) -> None:
+    """Check manifests without a cluster.
+
+    Fields, values, rules, names, and fields without effect in this release. FILE is a file, a folder, or - for
+    stdin. Objects of other API groups are not looked at. Each finding is one line: file:document: field: message.
+    """
+    looked_at = [document for document in documents(files) if ours(document)]
+    if not looked_at:
+        raise BadFile(f"No object of promptops.dev in {', '.join(files)}.")
+    found = findings(looked_at)
+    if output == "table":
+        _print(found, len(looked_at))
+    else:
+        printing.document([_members(finding) for finding in found], output)
+    if any(strict or finding.severity == ERROR for finding in found):
+        click.get_current_context().exit(1)
+
+
+def _print(found: list[Finding], objects: int) -> None:
+    for finding in found:
+        click.secho(str(finding), fg="red" if finding.severity == ERROR else "yellow")
+    errors = sum(finding.severity == ERROR for finding in found)
+    counts = (_counted(errors, "error"), _counted(len(found) - errors, "warning"), _counted(objects, "object"))
+    printing.note("{}, {} in {}".format(*counts))
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _members(finding: Finding) -> dict[str, str | int]:
+    document = finding.document
+    return {
+        "file": document.file,
+        "document": document.number,
+        "kind": document.kind,
+        "name": document.name,
+        "severity": finding.severity,
+        "path": finding.path,
+        "message": finding.message,
+    }

@@ -1,0 +1,1 @@
+"""Verbs that set one field or annotation of a Prompt: suspend, resume, fallback, enable, review."""

@@ -1,0 +1,1 @@
+"""Verbs about going back, and about what may come in again: rollback, release, retry, ack."""

@@ -1,0 +1,1 @@
+"""`kubectl prompt test-rules`: files of rule tests, read and played."""

@@ -1,0 +1,1 @@
+"""Verbs that only show: get, history, diff."""
