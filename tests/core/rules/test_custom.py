@@ -133,6 +133,7 @@ def test_a_quotient_that_is_no_ratio_is_a_mean() -> None:
         (DRIFT | {"name": "error_rate"}, "error_rate is a built-in metric"),
         (DRIFT | {"name": "calibration_drift"}, "calibration_drift is a built-in metric"),
         (DRIFT | {"name": "baseline"}, "baseline is a word of the condition language"),
+        (DRIFT | {"name": "slower_than_3000ms"}, "names that begin with slower_than_ mean built-in metrics"),
     ],
 )
 def test_a_bad_one_is_off_with_the_rules_that_name_it(metric: dict[str, Any], problem: str) -> None:

@@ -111,6 +111,17 @@ REFUSED = {
     "error_rate > 500": (14, "between 0% and 100%"),
     "error_rate > 100%": (14, "never be true"),
     "success_rate < 0%": (16, "never be true"),
+    "error_rate >= 0%": (1, "error_rate >= 0% is always true"),
+    "100% >= error_rate": (1, "100% >= error_rate is always true"),
+    "success_rate <= 100%": (1, "is always true"),
+    "execution_count >= 0": (1, "is always true"),
+    "error_rate >= 1": (15, "did you mean 1%?"),
+    "success_rate < 1": (16, "Else write 100%"),
+    "error_rate * 2 > 300%": (1, "error_rate * 2 > 300% can never be true"),
+    "error_rate * 2 != 300%": (1, "is always true"),
+    "error_rate * 2 == 300%": (1, "can never be true"),
+    "avg_user_feedback < baseline * 0.1": (1, "can never be true"),
+    "avg_user_feedback * 2 >= baseline / 5": (1, "is always true"),
     "error_rate > 101%": (14, "between 0% and 100%"),
     "5 < error_rate": (1, "did you mean 5%?"),
     "latency_p95 > 3000": (15, "did you mean 3000ms?"),
@@ -136,7 +147,16 @@ REFUSED = {
     "error_rate[2m] > 5%": (12, "did you mean 1m?"),
     "error_rate[5x] > 5%": (12, "unknown unit 'x'"),
     "latency_p95 > 5 minuts": (17, "did you mean minutes?"),
-    "error_rate > 5% for 5": (22, "expected a metric"),
+    "error_rate > 5% for 5": (22, "the condition ends too early: expected a unit of time (ms s m h d)"),
+    "error_rate[5 > 5%": (14, "expected a unit of time"),
+    "3% < error_rate < 5%": (17, "'<' is not expected here: expected 'and', 'or', 'for' or the end"),
+    "error_rate > 5% AND cost_avg > 1": (17, "did you mean and?"),
+    "error_rate > 5% FOR 5m": (17, "did you mean for?"),
+    "error_rate > .5%": (14, "digits on both sides"),
+    "latency_p95 > 3,000ms": (16, "write numbers without it"),
+    "error_rate\u00a0> 5%": (11, "U+00A0 has no meaning here"),
+    "error_rate > 5\u066a": (15, "(U+066A) has no meaning here"),
+    "\0": (1, "U+0000 has no meaning here"),
     "error_rate > 5% for": (20, "ends too early"),
     "error_rate > 5% for 8d": (21, "at most 7d"),
     "error_rate > 5% for 5m and cost_avg > 1": (24, "expected the end"),
@@ -146,7 +166,7 @@ REFUSED = {
     "error_rate > 5%)": (16, "not expected"),
     "error_rate > > 5%": (14, "expected a number or a metric"),
     "error_rate > -5%": (14, "expected a number or a metric"),
-    "error_rate > 5% && cost_avg > 1": (17, "has no meaning"),
+    "error_rate > 5% && cost_avg > 1": (17, "has no meaning here: write and"),
     "__import__('os') > 1": (11, "not expected"),
     "error_rate > 0.00000000000000001": (14, "at most 16 digits"),
     "latency_avg > 42222222222222 days": (15, "at most 16 digits, also in seconds"),
@@ -237,10 +257,21 @@ def comparisons(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(COMPARATORS)).join(sides if draw(st.booleans()) else sides[::-1])
 
 
+def depends_on_measurements(text: str) -> bool:
+    """Whether a comparison is not refused for being the same whatever is measured; any other refusal is raised."""
+    try:
+        parse(text, CATALOGUE)
+    except RuleError as error:
+        if not error.message.endswith(("is always true", "can never be true")):
+            raise
+        return False
+    return True
+
+
 conditions = st.builds(
     lambda predicate, hold: predicate + hold,
     st.recursive(
-        comparisons(),
+        comparisons().filter(depends_on_measurements),
         lambda inner: st.builds(lambda a, word, b: f"({a}) {word} ({b})", inner, st.sampled_from(["and", "or"]), inner),
         max_leaves=4,
     ),

@@ -127,7 +127,7 @@ def scenario(dice: random.Random) -> tuple[Rule, Given]:
 def of_values(dice: random.Random) -> tuple[Rule, Given]:
     """One or two metrics in whole steps, so that thresholds are met exactly, too."""
     share = f"error_rate {_comparator(dice)} {dice.randrange(2, 8)}%"
-    time = f"latency_avg {dice.choice(['', '* 2 ', '/ 2 ', '+ 1s '])}{_comparator(dice)} {dice.randrange(1, 6)}s"
+    time = f"latency_avg {dice.choice(['', '* 2 ', '/ 2 ', '+ 1s '])}{_comparator(dice)} {dice.randrange(2, 6)}s"
     condition = dice.choice(
         [share, time, f"{share} and {time}", f"{share} or {time}", f"({share} or {time}) and {share}"]
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from prompt_operator.core.rules.errors import RuleError, UnknownMetricError
+from prompt_operator.core.rules.interval import combined, holds
 from prompt_operator.core.rules.metrics import ALIASES, Metric, Slower
 from prompt_operator.core.rules.slower import EXAMPLE, metric_of
 from prompt_operator.core.rules.syntax import (
@@ -18,6 +20,7 @@ from prompt_operator.core.rules.syntax import (
     comparisons,
     leaves,
     metric_refs,
+    predicate_text,
 )
 from prompt_operator.core.rules.units import Dimension, plain
 from prompt_operator.core.rules.values import decimal_of, format_value
@@ -25,6 +28,7 @@ from prompt_operator.core.rules.values import decimal_of, format_value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from prompt_operator.core.rules.interval import Interval
     from prompt_operator.core.rules.syntax import Predicate
 
 D = Dimension
@@ -43,6 +47,7 @@ def check(predicate: Predicate, catalogue: Mapping[str, Metric]) -> None:
         left = _dimension(comparison.left, named, metric)
         right = _dimension(comparison.right, named, metric)
         _check_sides(comparison, metric, left, right)
+        _check_reach(comparison, _span(comparison.left, named, metric), _span(comparison.right, named, metric))
 
 
 def single(comparison: Comparison) -> tuple[MetricRef, Comparator, Expression] | None:
@@ -192,6 +197,8 @@ def _check_range(metric: Metric, comparator: Comparator, threshold: Expression) 
         return
     if metric.dimension is D.RATIO and not 0 <= value <= 1:
         raise RuleError(_share_message(value, threshold), threshold.column)
+    if metric.dimension is D.RATIO and threshold == Number(1.0):
+        raise RuleError("1 of a share is all of it: did you mean 1%? Else write 100%", threshold.column)
     if not metric.low <= value <= metric.high:
         raise RuleError(
             f"{metric.name} is always {_range(metric)}: {format_value(metric, value)} is never reached",
@@ -218,3 +225,32 @@ def _never(metric: Metric, comparator: Comparator, value: float, threshold: Expr
     if isinstance(threshold, Number) and metric.dimension is D.RATIO and threshold.dimension is D.NUMBER:
         return f"{text}: did you mean {plain(decimal_of(value))}%?"
     return text
+
+
+def _span(expression: Expression, named: Mapping[str, Metric], metric: Metric) -> Interval:
+    """Return the least and the most that an expression can be, whatever is measured."""
+    match expression:
+        case Number(value):
+            return value, value
+        case MetricRef(name):
+            return named[name].low, named[name].high
+        case Baseline():
+            return metric.low, metric.high
+        case Arithmetic(operator, left, right):
+            a, b = _span(left, named, metric), _span(right, named, metric)
+            return (-inf, inf) if operator == "/" and holds(b, 0) else combined(operator, a, b)
+
+
+def _check_reach(comparison: Comparison, left: Interval, right: Interval) -> None:
+    """A comparison that is the same whatever is measured says nothing, or fires on every version there is."""
+    comparator = comparison.comparator
+    apart = left[1] < right[0] or right[1] < left[0]
+    never, always = apart and comparator == "==", apart and comparator == "!="
+    if comparator in {"<", "<="}:
+        left, right, comparator = right, left, MIRRORED[comparator]
+    if comparator in {">", ">="}:
+        never = left[1] < right[0] or (left[1] == right[0] and comparator == ">")
+        always = left[0] > right[1] or (left[0] == right[1] and comparator == ">=")
+    if never or always:
+        says = "can never be true" if never else "is always true"
+        raise RuleError(f"{predicate_text(comparison)} {says}", comparison.column)

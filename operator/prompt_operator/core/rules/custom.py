@@ -11,6 +11,7 @@ from prompt_operator.core.rules import tenantql
 from prompt_operator.core.rules.errors import RuleError
 from prompt_operator.core.rules.grammar import WORDS
 from prompt_operator.core.rules.metrics import ALIASES, METRICS, CustomSeries, Formula, Given, Mean, Metric, Share
+from prompt_operator.core.rules.slower import PREFIX
 from prompt_operator.core.rules.tenantql import Use
 from prompt_operator.core.rules.units import Dimension
 
@@ -61,6 +62,8 @@ def _metric(spec: CustomMetric, namespace: str) -> Metric:
         raise RuleError(f"{spec.name} is a built-in metric: choose another name")
     if spec.name in WORDS:
         raise RuleError(f"{spec.name} is a word of the condition language: choose another name")
+    if spec.name.startswith(PREFIX):
+        raise RuleError(f"names that begin with {PREFIX} mean built-in metrics: choose another name")
     dimension, high = _UNITS[spec.unit]
     return Metric(spec.name, dimension, _formula(spec, namespace), high=high)
 

@@ -22,7 +22,7 @@ def parse_floor(text: str, predicate: Predicate, metrics: Mapping[str, Metric]) 
     if len(names) != 1:
         which = f"baselines of {' and '.join(names)}" if names else "no baseline"
         raise RuleError(f"baselineFloor {text}: the condition names {which}, it must be that of one metric")
-    before = f"{names[0]} >= "
+    before = f"{names[0]} == "
     try:
         condition = parse(f"{before}{text}", metrics)
     except RuleError as error:

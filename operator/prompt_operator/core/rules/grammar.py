@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _GRAMMAR = r"""
 // The language of conditions. `for` stands at the end only; there are no calls, strings, attributes or loops.
 
-start: either ["for" NUMBER NAME]
+start: either ["for" NUMBER UNIT]
 
 ?either: both ("or" both)*         -> some
 ?both: predicate ("and" predicate)* -> every
@@ -49,10 +49,10 @@ start: either ["for" NUMBER NAME]
 ?product: atom
     | product PRODUCT_OPERATOR atom -> arithmetic
 ?atom: NUMBER                      -> number
-     | NUMBER NAME                 -> time
+     | NUMBER UNIT                 -> time
      | NUMBER "%"                  -> percentage
      | NAME                        -> metric
-     | NAME "[" NUMBER NAME "]"    -> metric
+     | NAME "[" NUMBER UNIT "]"    -> metric
      | BASELINE                    -> baseline
      | "(" sum ")"
 
@@ -62,6 +62,7 @@ SUM_OPERATOR: "+" | "-"
 PRODUCT_OPERATOR: "*" | "/"
 NUMBER: /[0-9]+(\.[0-9]+)?/
 NAME: /[A-Za-z_][A-Za-z0-9_]*/
+UNIT: /[A-Za-z_][A-Za-z0-9_]*/
 
 %ignore /[ \t\r\n]+/
 """
@@ -181,9 +182,22 @@ _EXPECTED = {
     "COMPARATOR": "a comparison (> >= < <= == !=)",
     "NUMBER": "a number",
     "NAME": "a metric",
+    "UNIT": "a unit of time (ms s m h d)",
     "RPAR": "')'",
     "RSQB": "']'",
+    "AND": "'and'",
+    "OR": "'or'",
+    "FOR": "'for'",
     "$END": "the end",
+}
+
+
+_INSTEAD = {
+    "=": "compare with ==",
+    "&": "write and",
+    "|": "write or",
+    ".": "a point has digits on both sides, as in 0.5",
+    ",": "write numbers without it",
 }
 
 
@@ -197,14 +211,23 @@ def _syntax_error(error: UnexpectedInput, text: str) -> RuleError:
 
 def _strange_character(error: UnexpectedCharacters, text: str) -> RuleError:
     character = text[error.pos_in_stream or 0]
-    hint = "compare with ==" if character == "=" else "write for example error_rate > 5% and execution_count > 100"
-    return RuleError(f"'{character}' has no meaning here: {hint}", (error.pos_in_stream or 0) + 1)
+    hint = _INSTEAD.get(character, "write for example error_rate > 5% and execution_count > 100")
+    code = f"U+{ord(character):04X}"
+    shown = f"'{character}'" + ("" if character.isascii() else f" ({code})") if character.isprintable() else code
+    return RuleError(f"{shown} has no meaning here: {hint}", (error.pos_in_stream or 0) + 1)
 
 
 def _strange_token(error: UnexpectedToken, text: str) -> tuple[str, int]:
     token: Token = error.token
-    expected = [meaning for name, meaning in _EXPECTED.items() if name in error.accepts | error.expected]
-    wanted = f"expected {' or '.join(expected)}" if expected else "write for example error_rate > 5% for 5m"
+    expected = [meaning for name, meaning in _EXPECTED.items() if name in error.accepts]
+    wanted = f"expected {_listed(expected)}" if expected else "write for example error_rate > 5% for 5m"
     if token.type == "$END":
         return f"the condition ends too early: {wanted}", len(text.rstrip()) + 1
+    if token.lower() in WORDS and token not in WORDS:
+        wanted = f"did you mean {token.lower()}?"
     return f"'{token}' is not expected here: {wanted}", (token.start_pos or 0) + 1
+
+
+def _listed(words: list[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
