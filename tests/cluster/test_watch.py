@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import kopf
 import pytest
 from tests.cluster.looking import delete, edit, until_condition, until_watching
 from tests.cluster.operating import Operated, operated
@@ -14,7 +15,7 @@ from devcluster.paths import REPO
 from prompt_operator.engine import engine as engine_module
 from prompt_operator.engine.engine import Engine
 from prompt_operator.engine.store import Key, Name
-from prompt_operator.handlers.watch import WATCHED, Forgetful
+from prompt_operator.handlers.watch import WATCHED, Forgetful, configure
 from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_VERSION, Unavailable
 
 if TYPE_CHECKING:
@@ -237,3 +238,22 @@ async def test_kopf_keeps_no_memory_of_objects() -> None:
     assert first.noticed_by_listing
     assert await memories.recall(body, memobase=None) is not first
     assert not list(memories.iter_all_memories())
+
+
+class Uncopied(dict[str, Any]):
+    """A part of an object that nobody may copy."""
+
+    def __deepcopy__(self, memo: object) -> Uncopied:
+        """Say that somebody does."""
+        raise AssertionError("the object was copied")
+
+
+async def test_kopf_copies_no_object_to_find_out_what_changed() -> None:
+    """Only handlers of changes would ask, and there are none: the two copies were half of what an event costs."""
+    settings = kopf.OperatorSettings()
+    configure(settings)
+    body: Any = kopf.Body({"metadata": {"labels": Uncopied()}, "spec": Uncopied(version="1.0.0"), "status": {}})
+    persistence = settings.persistence
+    assert persistence.diffbase_storage.fetch(body=body) is None
+    essence = persistence.diffbase_storage.build(body=body)
+    assert persistence.progress_storage.clear(essence=essence) == {}

@@ -54,8 +54,26 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.queueing.idle_timeout = 0.01
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
+    settings.persistence.diffbase_storage = Indifferent()
     settings.persistence.finalizer = "promptops.dev/unused"  # none is ever set; kopf removes a foreign one of its name
     settings.process.ultimate_exiting_timeout = 60
+
+
+class Indifferent(kopf.DiffBaseStorage):
+    """Compares no object with what it was: only handlers of changes ask for that, and the copies cost most of an event.
+
+    kopf makes two copies of each object that it sees, to compare them, also where nobody asked for a difference.
+    """
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Return nothing to compare."""
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        """Remember nothing."""
+
+    def store(self, **_: Any) -> None:
+        """Keep nothing."""
 
 
 class Forgetful(ResourceMemories):
