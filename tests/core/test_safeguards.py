@@ -106,6 +106,7 @@ def test_a_version_without_a_known_activation_does_not_settle() -> None:
     ("changed", "expected"),
     [
         pytest.param({"judged_at": NOW - timedelta(seconds=60)}, None, id="evidence just fresh"),
+        pytest.param({"judged_at": NOW + timedelta(minutes=10)}, Objection.EVIDENCE_STALE, id="evidence of the future"),
         pytest.param({"skew": timedelta(seconds=30)}, None, id="ahead by just as much as may be"),
         pytest.param({"skew": timedelta(seconds=-31)}, Objection.CLOCK_SKEW, id="our clock is ahead"),
         pytest.param({"activated_at": NOW - timedelta(seconds=120)}, None, id="just settled"),

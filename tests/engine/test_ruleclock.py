@@ -22,13 +22,14 @@ from prompt_operator.ports import DEFAULT_SOURCE
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from prompt_operator.core.facts import RuleReading
     from prompt_operator.core.policy import Effective
     from prompt_operator.core.rules.metrics import Quantity
     from prompt_operator.core.rules.profile import Profile, Source
+    from prompt_operator.ports import Sample
 
 PROFILES = {"native": NATIVE}
 NAME = Name(NAMESPACE, PROMPT)
@@ -365,6 +366,38 @@ def test_another_source_is_asked_for_its_own_prompts() -> None:
     bench.tick(minutes=3)
     assert (len(bench.metrics.queries), len(other.queries) > 0) == (0, True)
     assert bench.reading().streak.state is State.NORMAL
+    bench.watch(name=OTHER)
+    bench.tick(seconds=15)
+    assert len(bench.metrics.queries) > 0
+    assert bench.reading().streak.state is State.NORMAL
+
+
+class Turning(Metrics):
+    """A source that takes so long that somebody changes a policy meanwhile."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    async def query(self, promql: str, at: datetime) -> Sequence[Sample]:
+        """Answer after the change."""
+        change, self.meanwhile = self.meanwhile, None
+        if change is not None:
+            change()
+        return await super().query(promql, at)
+
+
+@pytest.mark.parametrize("changed", [{"source": "eu"}, {"profile": "other"}])
+def test_what_was_asked_elsewhere_meanwhile_is_not_judged_by_this_answer(changed: dict[str, str]) -> None:
+    """A policy names another source or profile between a question and its answer: the next tick judges, by the new."""
+    bench, slow = Bench(), Turning({V2: FAILING})
+    profiles = {"native": NATIVE, "other": NATIVE.model_copy(update={"name": "other"})}
+    sources = {DEFAULT_SOURCE: slow, "eu": Metrics({V2: HEALTHY})}
+    bench.rules = RuleClock(sources, profiles, bench, wake=bench.woken.append, telemetry=Telemetry())
+    bench.watch()
+    slow.meanwhile = lambda: bench.watch(policy=replace(a_policy(), **changed))
+    assert bench.tick(minutes=3) == []
+    assert bench.rules.readings(NAME) is None
+    bench.tick(seconds=15)
+    assert bench.reading().streak.firing is (changed != {"source": "eu"})
 
 
 @pytest.mark.parametrize(("source", "profile"), [("moon", "native"), ("", "homemade")])

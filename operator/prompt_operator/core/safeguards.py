@@ -94,8 +94,14 @@ def disabled(case: Case) -> Refusal | None:
 def stale(case: Case) -> Refusal | None:
     """Old evidence says nothing about now."""
     age = case.now - case.judged_at
-    if age <= case.fresh_for:
+    if -MAX_SKEW <= age <= case.fresh_for:
         return None
+    if age < timedelta():
+        return Refusal(
+            Objection.EVIDENCE_STALE,
+            f"the newest measurement is of {rfc3339(case.judged_at)}, which is yet to come: this clock was set back, "
+            "and how old the measurement is cannot be told",
+        )
     return Refusal(
         Objection.EVIDENCE_STALE,
         f"the newest measurement is of {rfc3339(case.judged_at)}, older than {spoken(case.fresh_for)}: "

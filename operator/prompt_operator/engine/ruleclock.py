@@ -166,7 +166,7 @@ class RuleClock:
         shared, slots, tally = Shared(now - inquiries[0].lag, self._tick), asyncio.Semaphore(AT_ONCE), Tally()
         async with asyncio.TaskGroup() as group:
             asked = (
-                self._judge_shard(shard.members, inquiry.ask(shard, now, shared, slots, tally))
+                self._judge_shard(inquiry.asked, shard.members, inquiry.ask(shard, now, shared, slots, tally))
                 for inquiry in inquiries
                 for shard in inquiry.shards.values()
             )
@@ -176,13 +176,18 @@ class RuleClock:
         for name in (name for shard in shards for name in shard.result()):
             self._wake(name)
 
-    async def _judge_shard(self, members: list[tuple[Name, Watched]], asked: Awaitable[Round]) -> list[Name]:
-        """Judge the prompts of a shard when its answers are there; return those that need a decision."""
-        answered, woken = await asked, []
+    async def _judge_shard(
+        self, asked: Asked, members: list[tuple[Name, Watched]], answers: Awaitable[Round]
+    ) -> list[Name]:
+        """Judge the prompts of a shard when its answers are there; return those that need a decision.
+
+        Whoever was to be asked elsewhere in the meantime is judged by what comes from there.
+        """
+        answered, woken = await answers, []
         for position, (name, watched) in enumerate(members):
             if position % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
-            unchanged = self._watched.get(name) is watched
+            unchanged = self._watched.get(name) is watched and _asked(watched.policy) == asked
             if unchanged and watched.settled(answered.shared.at) and watched.look(name, answered):
                 woken.append(name)
         return woken
