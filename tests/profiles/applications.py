@@ -119,26 +119,6 @@ def otel_genai_v2() -> Application:
     return Application(work, _exposed(registry))
 
 
-def envoy_ai_gateway() -> Application:
-    """The gateway's instruments, by their names, units and bounds in its source; labels come from request headers."""
-    registry = CollectorRegistry()
-    meter = MeterProvider([PrometheusMetricReader(registry=registry)]).get_meter("envoyproxy/ai-gateway")
-    duration = _durations(meter, "gen_ai.server.request.duration")
-    usage = meter.create_histogram(
-        "gen_ai.client.token.usage", unit="token", explicit_bucket_boundaries_advisory=[4**n for n in range(14)]
-    )
-    named = {"prompt_namespace": "shop", "gen_ai.prompt.name": "bot", "gen_ai.prompt.version": "1.0.0"}
-
-    def work(requests: Iterable[Request]) -> None:
-        for request in requests:
-            error = {"error.type": "_OTHER"} if request.failed else {}
-            duration.record(request.seconds, {**named, **error})
-            for kind, count in {"input": request.input, "cached_input": 5, "output": request.output}.items():
-                usage.record(count, {**named, "gen_ai.token.type": kind})
-
-    return Application(work, _exposed(registry))
-
-
 def _durations(meter: Any, name: str) -> Any:
     return meter.create_histogram(name, unit="s", explicit_bucket_boundaries_advisory=DURATIONS)
 

@@ -88,7 +88,7 @@ def running() -> dict[str, Application]:
         "native": applications.native(),
         "otel-genai-v1": applications.otel_genai_v1(),
         "otel-genai-v2": applications.otel_genai_v2(),
-        "envoy-ai-gateway": applications.envoy_ai_gateway(),
+        "envoy-ai-gateway": applications.replay(recording.load("envoy-ai-gateway")),
         "spanmetrics": applications.replay(recording.load("spanmetrics")),
         "litellm": applications.replay(recording.load("litellm")),
         "dotted": applications.dotted(),
@@ -138,7 +138,7 @@ def _reading(prometheus: Prometheus, profile: Profile) -> Reading:
 
 def done(profile: str) -> dict[str, float]:
     """What happened between the scrapes: as the recording says, or as the application here did."""
-    recorded = profile in {"litellm", "spanmetrics"}
+    recorded = profile in {"envoy-ai-gateway", "litellm", "spanmetrics"}
     return recording.load(profile).done if recorded else DONE
 
 
