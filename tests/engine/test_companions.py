@@ -9,7 +9,7 @@ from tests.engine.fake_time import play
 from tests.engine.world import CONFIG_MAP_NAME, PROMPT_NAME, World
 
 from prompt_operator.api.common import API_VERSION
-from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT_POLICY, PROMPT_VERSION, Kind
+from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_VERSION, Kind
 
 
 def status_of(world: World, kind: Kind, name: str) -> dict[str, Any]:
@@ -90,6 +90,31 @@ def test_a_policy_counts_its_prompts_and_names_bad_rules() -> None:
         assert world.condition("Ready") == ("True", "Active")
         writes = [write for write in world.cluster.writes if write.kind == "PromptPolicy"]
         assert len(writes) == 1
+
+    play(story(World()))
+
+
+def test_a_policy_follows_prompts_that_come_and_go() -> None:
+    """Long after its own last change: one more, moved to another policy, back, and gone."""
+
+    async def story(world: World) -> None:
+        def counts() -> list[int]:
+            return [status_of(world, PROMPT_POLICY, name)["prompts"] for name in ("default", "strict")]
+
+        async with world.running():
+            for name in ("default", "strict"):
+                world.cluster.put(PROMPT_POLICY, manifest("PromptPolicy", name))
+            await world.rest(60)
+            assert counts() == [0, 0]
+            world.want(V1)
+            await world.rest(10)
+            assert counts() == [1, 0]
+            world.want(V1, policyRef={"name": "strict"})
+            await world.rest(10)
+            assert counts() == [0, 1]
+            world.cluster.remove(PROMPT, PROMPT_NAME)
+            await world.rest(10)
+            assert counts() == [0, 0]
 
     play(story(World()))
 

@@ -265,12 +265,19 @@ class Store:
         if kind == EXPERIMENT:
             return (Key(kind.kind, *name),)
         if kind == PROMPT:
-            return (*_serving_changed(name, old, new), Key(kind.kind, *name))
+            return (*_serving_changed(name, old, new), *self._recounted(name, old, new), Key(kind.kind, *name))
         if kind == PROMPT_POLICY:
             return (Key(kind.kind, *name), *(Key(PROMPT.kind, *prompt) for prompt in self.prompts_under(name)))
         prompts = {record.prompt for record in (old, new) if record is not None and record.prompt}
         keys = tuple(Key(PROMPT.kind, name.namespace, prompt) for prompt in sorted(prompts))
         return (Key(kind.kind, *name), *keys) if kind == PROMPT_VERSION else keys
+
+    def _recounted(self, name: Name, old: PromptRecord | None, new: PromptRecord | None) -> Iterator[Key]:
+        """Yield the policies that have one prompt more or less under them."""
+        before, after = ((record.policy or DEFAULT_POLICY) if record else "" for record in (old, new))
+        for policy in sorted({before, after}) if before != after else ():
+            if Name(name.namespace, policy) in self.policies:
+                yield Key(PROMPT_POLICY.kind, name.namespace, policy)
 
 
 def _serving_changed(name: Name, old: PromptRecord | None, new: PromptRecord | None) -> Iterator[Key]:
