@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.cli.documented import documented
 from tests.cluster.manifest_cases import Case, cases, manifest
 
 from prompt_client import wire
-from prompt_operator.cli.lint.findings import ERROR, findings
+from prompt_operator.cli.lint.finding import ERROR
+from prompt_operator.cli.lint.findings import findings
 from prompt_operator.cli.main import main
-from prompt_operator.cli.manifests.documents import Document
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 GOOD = """
@@ -42,7 +43,7 @@ def checked(text: str, *args: str) -> Result:
 
 def errors(case: Case) -> list[str]:
     """Return the errors found in a row of the table that the API server is tested with."""
-    found = findings([Document("f", 1, manifest(case, case.spec))])
+    found = findings([documented(manifest(case, case.spec))])
     return [str(finding) for finding in found if finding.severity == ERROR]
 
 
@@ -74,7 +75,7 @@ def test_the_samples_are_good() -> None:
     assert (done.exit_code, done.stdout) == (0, "")
 
 
-def test_every_finding_names_its_file_document_and_field(tmp_path: Path) -> None:
+def test_every_finding_names_its_file_line_and_field(tmp_path: Path) -> None:
     """Misspelt fields, values, kinds and metrics with the word that was meant; numbers that should be text."""
     (tmp_path / "prompt.yaml").write_text(
         dedent("""
@@ -111,19 +112,19 @@ def test_every_finding_names_its_file_document_and_field(tmp_path: Path) -> None
     file = tmp_path / "prompt.yaml"
     assert done.exit_code == 1
     assert done.stdout.splitlines() == [
-        f"{file}:1: metadata.lables: unknown field, did you mean labels?",
-        f"{file}:1: spec.versoin: unknown field, did you mean version?",
-        f"{file}:1: spec.rules[3]: c is there twice",
-        f"{file}:1: spec.version: is required",
-        f"{file}:1: spec.rules[0].severity: 'critical' is none of Warning, Critical: did you mean Critical?",
-        f"{file}:1: spec.rules[1].condition: column 18: a share is between 0% and 100%: did you mean 5%?",
-        f"{file}:1: spec.rules[2].condition: column 15: a time needs a unit: did you mean 3000ms?",
-        f"{file}:1: spec.rules[3]: the condition says for 5m, the rule for 10m: keep one",
-        f"{file}:3: kind: unknown kind 'PromtVersion', did you mean PromptVersion?",
-        f"{file}:4: apiVersion: unknown version promptops.dev/v1: use promptops.dev/v1alpha1",
-        f"{file}:5: spec.model.temprature: unknown field, did you mean temperature?",
-        f"{file}:5: spec.version: must be a string: put it in quotes",
-        f"{file}:5: spec.text: must be a string",
+        f"{file}:4:28: metadata.lables: unknown field, did you mean labels?",
+        f"{file}:5:1: spec.version: is required",
+        f"{file}:6:3: spec.versoin: unknown field, did you mean version?",
+        f"{file}:8:44: spec.rules[0].severity: 'critical' is none of Warning, Critical: did you mean Critical?",
+        f"{file}:9:44: spec.rules[1].condition: a share is between 0% and 100%: did you mean 5%?",
+        f"{file}:10:41: spec.rules[2].condition: a time needs a unit: did you mean 3000ms?",
+        f"{file}:11:5: spec.rules[3]: c is there twice",
+        f"{file}:11:5: spec.rules[3]: the condition says for 5m, the rule for 10m: keep one",
+        f"{file}:18:1: kind: unknown kind 'PromtVersion', did you mean PromptVersion?",
+        f"{file}:21:1: apiVersion: unknown version promptops.dev/v1: use promptops.dev/v1alpha1",
+        f"{file}:28:37: spec.version: must be a string: put it in quotes",
+        f"{file}:28:51: spec.text: must be a string",
+        f"{file}:28:68: spec.model.temprature: unknown field, did you mean temperature?",
     ]
     assert done.stderr == "13 errors, 0 warnings in 4 objects\n"
 
@@ -132,8 +133,24 @@ def test_an_unknown_metric_is_found_at_its_column() -> None:
     """The operator's own compiler judges the rules."""
     rule = '{name: a, condition: "execution_count > 10 and eror_rate > 5%"}'
     done = checked(GOOD.replace("spec: {version: 1.0.0}", f"spec: {{version: 1.0.0, rules: [{rule}]}}"))
-    said = "-:2: spec.rules[0].condition: column 26: unknown metric 'eror_rate': did you mean error_rate?\n"
+    said = "-:10:79: spec.rules[0].condition: unknown metric 'eror_rate': did you mean error_rate?\n"
     assert done.stdout == said
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("error_rate > 500%", "-:14:29: spec.rules[0].condition: a share"),
+        ("'error_rate > 500%'", "-:14:30: spec.rules[0].condition: a share"),
+        ('"error_rate \\x3e 500%"', "-:14:5: spec.rules[0].condition: column 14: a share"),
+        (">-\n              error_rate >\n              500%", "-:14:5: spec.rules[0].condition: column 14: a share"),
+    ],
+    ids=["plain", "quoted", "escaped", "folded"],
+)
+def test_the_column_is_the_files_where_the_file_shows_the_condition_as_it_is(condition: str, said: str) -> None:
+    """Elsewhere the finding is at the member, and the column is the condition's, as in the operator's message."""
+    text = GOOD.replace("spec: {version: 1.0.0}", "spec:\n      version: 1.0.0\n      rules:\n      - name: a\n")
+    assert checked(f"{text.rstrip()}\n        condition: {condition}\n").stdout.startswith(said)
 
 
 POLICY = """
@@ -162,9 +179,9 @@ def test_custom_metrics_are_known_where_their_policy_is_at_hand() -> None:
     unit = "a score cannot be compared with a share: write a number without a unit"
     done = checked(DRIFTS + POLICY)
     assert done.stdout.splitlines() == [
-        "-:2: spec.rules[1].condition: column 1: custom metric grounded of the policy cannot be used",
-        f"-:3: spec.customMetrics[1]: numerator: {ungrouped}",
-        f"-:3: spec.rules[1].condition: column 1: {unit}",
+        "-:10:116: spec.rules[1].condition: custom metric grounded of the policy cannot be used",
+        f"-:19:37: spec.customMetrics[1].numerator: {ungrouped}",
+        f"-:22:32: spec.rules[1].condition: {unit}",
     ]
 
 
@@ -190,8 +207,8 @@ def test_fields_without_effect_and_absent_versions_are_warnings() -> None:
     assert done.exit_code == 0
     idle = "accepted, but without effect in this release: spec.rollout.steps, spec.rollout.unit"
     assert done.stdout.splitlines() == [
-        f"-:1: warning: {idle}",
-        "-:1: warning: spec.version: PromptVersion greeting-1.0.0 is not among these files",
+        f"-:2:1: warning: {idle}",
+        "-:6:3: warning: spec.version: PromptVersion greeting-1.0.0 is not among these files",
     ]
     assert checked(text, "--strict").exit_code == 1
 
@@ -200,8 +217,8 @@ def test_the_same_name_twice() -> None:
     """Also across files and lists; the same name in another namespace is another object."""
     twice = checked(GOOD + "---" + GOOD)
     assert twice.stdout.splitlines() == [
-        "-:3: metadata.name: PromptVersion greeting-1.0.0 is also in -:1",
-        "-:4: metadata.name: Prompt greeting is also in -:2",
+        "-:14:12: metadata.name: PromptVersion greeting-1.0.0 is also in -:4:12",
+        "-:19:12: metadata.name: Prompt greeting is also in -:9:12",
     ]
     elsewhere = GOOD.replace("greeting-1.0.0}", "greeting-1.0.0, namespace: lab}")
     elsewhere = elsewhere.replace("{name: greeting}\n    spec: {v", "{name: greeting, namespace: lab}\n    spec: {v")
@@ -218,7 +235,7 @@ def test_a_list_is_taken_apart() -> None:
         "status": {"anything": 1},
     }
     done = lint("-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": [item, item]}))
-    assert done.stdout == "-:1: metadata.name: PromptPolicy default is also in -:1\n"
+    assert done.stdout == "-:1:358: metadata.name: PromptPolicy default is also in -:1:126\n"
 
 
 def test_content_is_checked_with_the_operators_own_code() -> None:
@@ -228,7 +245,7 @@ def test_content_is_checked_with_the_operators_own_code() -> None:
     version = {"apiVersion": "promptops.dev/v1alpha1", "kind": "PromptVersion", "metadata": {"name": "greeting-1.0.0"}}
     assert lint("-", stdin=json.dumps(version | {"spec": spec | {"contentHash": right}})).exit_code == 0
     wrong = lint("-", stdin=json.dumps(version | {"spec": spec | {"contentHash": f"sha256:{'0' * 64}"}}))
-    assert wrong.stdout == f"-:1: spec.contentHash: does not fit the content, whose hash is {right}\n"
+    assert wrong.stdout == f"-:1:186: spec.contentHash: does not fit the content, whose hash is {right}\n"
     messages = [{"role": "User", "content": "ü" * 60000}] * 10
     large = lint("-", stdin=json.dumps(version | {"spec": spec | {"text": None, "messages": messages}}))
     assert "bytes in its ConfigMap, at most 1000000 are allowed" in large.stdout
@@ -238,22 +255,22 @@ def test_findings_for_programs() -> None:
     """As JSON, one object per finding; the exit status is the same."""
     done = checked(GOOD.replace("text:", "tetx:"), "-o", "json")
     assert done.exit_code == 1
-    assert json.loads(done.stdout)[0] == {
-        "file": "-", "document": 1, "kind": "PromptVersion", "name": "greeting-1.0.0", "severity": "error",
-        "path": "spec.tetx", "message": "unknown field, did you mean text?",
+    assert json.loads(done.stdout)[1] == {
+        "file": "-", "document": 1, "line": 5, "column": 53, "kind": "PromptVersion", "name": "greeting-1.0.0",
+        "severity": "error", "path": "spec.tetx", "message": "unknown field, did you mean text?",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [1", "-: not valid YAML at line 2, column 1: "),
-        ("a: 1\na: 2", "-: not valid YAML at line 2, column 1: a is there twice"),
-        ("just words", "-:1: not an object"),
+        ("a: [1", "-:2:1: not valid YAML: "),
+        ("a: 1\na: 2", "-:2:1: not valid YAML: a is there twice"),
+        ("just words", "-:1:1: not an object"),
         ("apiVersion: v1\nkind: ConfigMap", "No object of promptops.dev in -."),
         ("", "No object of promptops.dev in -."),
         ("a: \x00", "-: not valid YAML: "),
-        ("? [a]\n: b", "-: not valid YAML at line 1, column 3: the name of a member must be text"),
+        ("? [a]\n: b", "-:1:3: not valid YAML: the name of a member must be text"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_exit_status_two(text: str, said: str) -> None:
@@ -287,7 +304,7 @@ def test_thresholds_that_the_buckets_cannot_tell_are_warnings() -> None:
     spans = "metrics: {profile: spanmetrics}, "
     warned = checked(ruled(rule, spans))
     assert (warned.exit_code, len(warned.stdout.splitlines())) == (0, 1)
-    assert warned.stdout.startswith("-:2: warning: spec.rules[0].condition: latency_p99 > 20s can never be true: ")
+    assert warned.stdout.startswith("-:10:75: warning: spec.rules[0].condition: latency_p99 > 20s can never be true: ")
     assert checked(ruled(rule, spans), "--strict").exit_code == 1
     policy = (
         "---\n    {apiVersion: promptops.dev/v1alpha1, kind: PromptPolicy, metadata: {name: default}, "
@@ -311,6 +328,6 @@ def test_a_rollback_that_never_comes_is_a_warning() -> None:
           rules: [{name: drifts, condition: drift > 3, actions: [Rollback]}]
         """
     done = checked(policy)
-    said = "-:1: warning: spec.rules[0].actions: Rollback never comes: how many requests the value of drift rests on"
+    said = "-:7:48: warning: spec.rules[0].actions: Rollback never comes: how many requests the value of drift rests on"
     assert done.stdout.startswith(said)
     assert checked(policy + "  evidence: {rollbackConfidence: 90%}\n").stdout == ""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.cli.documented import documented
 from tests.cluster.manifest_cases import cases, manifest
 
 from prompt_operator.cli.lint.findings import findings
-from prompt_operator.cli.manifests.documents import Document
 from prompt_operator.cli.manifests.schema import problems
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def test_any_value_anywhere_is_judged(data: st.DataObject) -> None:
     for step in parents:
         node = node[step]
     node[last] = data.draw(VALUES)
-    assert all(map(str, findings([Document("f", 1, broken)])))
+    assert all(map(str, findings([documented(broken)])))
 
 
 def test_rules_are_not_run_over_values_of_another_type(caplog: pytest.LogCaptureFixture) -> None:

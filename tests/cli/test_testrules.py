@@ -211,9 +211,9 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     [
         ("", "no rule test: it has interval, rules, series and expect"),
         ("- a", "no rule test"),
-        ("a: {", "not valid YAML at line 1, column 5"),
+        ("a: {", "t.yaml:1:5: not valid YAML: "),
         ("a: 1\n---\nb: 2", "not valid YAML"),
-        ("a: 1\na: 2", "not valid YAML at line 2, column 1: a is there twice"),
+        ("a: 1\na: 2", "t.yaml:2:1: not valid YAML: a is there twice"),
     ],
 )
 def test_what_is_no_file_of_rule_tests(tmp_path: Path, text: str, told: str) -> None:
@@ -231,7 +231,7 @@ def test_what_is_no_file_of_rule_tests(tmp_path: Path, text: str, told: str) -> 
             PROMPT + "---" + PROMPT.replace("greeting", "other"),
             "--rules-from: Prompt greeting, other: give a file with",
         ),
-        (PROMPT.replace("version:", "versoin:"), "prompt.yaml:1: spec.versoin: unknown field, did you mean version?"),
+        (PROMPT.replace("version:", "versoin:"), "prompt.yaml:6:3: spec.versoin: unknown field, did you mean version?"),
         (
             PROMPT.replace("8%", "8"),
             "--rules-from: rule own: column 14: a share is between 0% and 100%: did you mean 8%?",

@@ -6,7 +6,8 @@ import click
 
 from prompt_operator.cli import options, printing
 from prompt_operator.cli.errors import BadFile
-from prompt_operator.cli.lint.findings import ERROR, Finding, findings
+from prompt_operator.cli.lint.finding import ERROR, Finding
+from prompt_operator.cli.lint.findings import findings
 from prompt_operator.cli.manifests.documents import documents, ours
 
 
@@ -18,7 +19,7 @@ def lint(files: tuple[str, ...], *, strict: bool, output: str) -> None:
     """Check manifests without a cluster.
 
     Fields, values, rules, names, and fields without effect in this release. FILE is a file, a folder, or - for
-    stdin. Objects of other API groups are not looked at. Each finding is one line: file:document: field: message.
+    stdin. Objects of other API groups are not looked at. Each finding is one line: file:line:column: field: message.
     """
     looked_at = [document for document in documents(files) if ours(document)]
     if not looked_at:
@@ -45,10 +46,12 @@ def _counted(count: int, word: str) -> str:
 
 
 def _members(finding: Finding) -> dict[str, str | int]:
-    document = finding.document
+    document, position = finding.document, finding.position
     return {
         "file": document.file,
         "document": document.number,
+        "line": position.line,
+        "column": position.column,
         "kind": document.kind,
         "name": document.name,
         "severity": finding.severity,

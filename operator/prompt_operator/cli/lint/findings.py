@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -10,8 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 from prompt_client import wire
 from prompt_operator.api.common import API_VERSION, ObjectName
 from prompt_operator.cli.lint import rules
+from prompt_operator.cli.lint.finding import ERROR, WARNING, Finding
 from prompt_operator.cli.manifests import schema
 from prompt_operator.cli.manifests.documents import ours
+from prompt_operator.cli.manifests.places import position
 from prompt_operator.core import unimplemented
 from prompt_operator.core.projection import Owner, Served, entry_of, render, size
 from prompt_operator.core.rules.errors import did_you_mean
@@ -20,40 +21,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from prompt_operator.cli.manifests.documents import Document
+    from prompt_operator.cli.manifests.places import Position
 
-ERROR, WARNING = "error", "warning"
 _IDLE = {
     "Prompt": unimplemented.PROMPT,
     "PromptVersion": unimplemented.PROMPT_VERSION,
     "PromptPolicy": unimplemented.PROMPT_POLICY,
     "Experiment": unimplemented.EXPERIMENT,
 }
+_NAMED = ("metadata", "name")
 _LONGEST_REVISION = 2**53 - 1
 _NAME: TypeAdapter[str] = TypeAdapter(ObjectName)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong, or odd."""
-
-    document: Document
-    severity: str
-    """`error` or `warning`."""
-    path: str
-    """Of the member; empty for the whole object."""
-    message: str
-
-    def __str__(self) -> str:
-        parts = (f"{self.document.file}:{self.document.number}", self.path, self.message)
-        line = ": ".join(part for part in parts if part)
-        return line if self.severity == ERROR else line.replace(": ", ": warning: ", 1)
-
-
 def findings(documents: Iterable[Document]) -> list[Finding]:
-    """Return all findings in the order of the files, object by object and then across them."""
+    """Return all findings: object by object as they stand in the files, then those across objects."""
     looked_at = [document for document in documents if ours(document)]
-    alone = [finding for document in looked_at for finding in _alone(document, looked_at)]
+    alone = [finding for document in looked_at for finding in sorted(_alone(document, looked_at), key=_position)]
     return alone + list(_repeated(looked_at)) + list(_missing_versions(looked_at))
+
+
+def _position(finding: Finding) -> Position:
+    return finding.position
 
 
 # --- one object
@@ -68,9 +57,9 @@ def _alone(document: Document, documents: list[Document]) -> Iterator[Finding]:
     if not found and document.kind == "PromptVersion":
         found += _bad_content(document)
     found += rules.bad_metrics(document)
-    policy = rules.policy_of(document, documents)
-    found += rules.bad_rules(document, policy)
     yield from (Finding(document, ERROR, path, message) for path, message in found)
+    policy = rules.policy_of(document, documents)
+    yield from rules.bad_rules(document, policy)
     yield from (Finding(document, WARNING, *problem) for problem in rules.futile_rules(document, policy))
     idle = unimplemented.not_implemented(document.spec, _IDLE.get(document.kind, ()))
     if idle is not None:
@@ -120,7 +109,7 @@ def _repeated(documents: Iterable[Document]) -> Iterator[Finding]:
             continue
         other = first.setdefault((document.kind, document.namespace, document.name), document)
         if other is not document:
-            place = f"{other.file}:{other.number}"
+            place = f"{other.file}:{position(other.root, ('metadata', 'name'))}"
             yield Finding(document, ERROR, "metadata.name", f"{document.kind} {document.name} is also in {place}")
 
 

@@ -11,6 +11,8 @@ from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.api.policyblocks import MetricsSource, RuleSpec
 from prompt_operator.api.prompt import PromptSpec
 from prompt_operator.api.promptpolicy import CustomMetric, PromptPolicySpec
+from prompt_operator.cli.lint.finding import ERROR, Finding
+from prompt_operator.cli.manifests.places import place_of, position_within
 from prompt_operator.core.policy import compiled_rule, effective
 from prompt_operator.core.rules.custom import BUILT_IN, Catalogue, catalogue
 from prompt_operator.core.rules.errors import RuleError, UnknownMetricError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _RULES = {"Prompt": "rules", "PromptPolicy": "rules", "Experiment": "guardrails"}
 _DEFAULT_POLICY = "default"
+_QUERIES = ("value", "numerator", "denominator")
 
 
 def policy_of(document: Document, documents: Iterable[Document]) -> Document | None:
@@ -50,15 +53,27 @@ def bad_metrics(document: Document) -> Iterator[Problem]:
     for index, metric in enumerate(_listed(document, "customMetrics")):
         name = metric.get("name") if isinstance(metric, dict) else None
         if isinstance(name, str) and name in broken:
-            yield f"spec.customMetrics[{index}]", broken[name]
+            yield _in_metric(f"spec.customMetrics[{index}]", broken[name])
 
 
-def bad_rules(document: Document, policy: Document | None) -> Iterator[Problem]:
+def _in_metric(path: str, message: str) -> Problem:
+    """A message about a query begins with the member that holds it."""
+    member, _, rest = message.partition(": ")
+    return (f"{path}.{member}", rest) if member in _QUERIES else (path, message)
+
+
+def bad_rules(document: Document, policy: Document | None) -> Iterator[Finding]:
     """Yield the rules that cannot be used; custom metrics are those of `policy`."""
     for place, error in _compiled(document, policy):
         if isinstance(error, RuleError):
             part = ".condition" if error.column else ""
-            yield f"{place}{part}", f"{error}{_elsewhere(document, policy, error)}"
+            yield _finding(document, f"{place}{part}", error, _elsewhere(document, policy, error))
+
+
+def _finding(document: Document, path: str, error: RuleError, hint: str) -> Finding:
+    """The column of a condition becomes one of the file, where the file has the condition as it is read."""
+    within = position_within(document.root, place_of(path), error.column) if error.column else None
+    return Finding(document, ERROR, path, f"{error.message if within else error}{hint}", within)
 
 
 def futile_rules(document: Document, policy: Document | None) -> Iterator[Problem]:

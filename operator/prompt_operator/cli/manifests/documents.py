@@ -12,6 +12,7 @@ import yaml
 
 from prompt_operator.api.common import GROUP
 from prompt_operator.cli.errors import BadFile
+from prompt_operator.cli.manifests.places import Position, node_at, position
 from prompt_operator.core.strictyaml import Loader
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Document:
     number: int
     """Of the YAML document in its file, from 1."""
     manifest: dict[str, Any]
+    root: yaml.Node
+    """The object as it is written."""
 
     @property
     def kind(self) -> str:
@@ -80,16 +83,21 @@ def _files(path: str) -> list[str]:
 
 
 def _of(file: str) -> Iterator[Document]:
-    for number, content in enumerate(_loaded(file), start=1):
-        for item in _items(content):
+    for number, (root, content) in enumerate(_loaded(file), start=1):
+        for node, item in _items(root, content):
             if not isinstance(item, dict):
-                raise BadFile(f"{file}:{number}: not an object: a manifest has apiVersion, kind, metadata and spec")
-            yield Document(file, number, item)
+                where = f"{file}:{position(node, ())}"
+                raise BadFile(f"{where}: not an object: a manifest has apiVersion, kind, metadata and spec")
+            yield Document(file, number, item, node)
 
 
-def _loaded(file: str) -> list[Any]:
+def _loaded(file: str) -> list[tuple[yaml.Node, Any]]:
+    """Return each document of a file: as it is written, and what it says."""
     with readable(file):
-        return list(yaml.load_all(text_of(file), Loader))
+        loader, found = Loader(text_of(file)), []
+        while loader.check_node() and (root := loader.get_node()):
+            found.append((root, loader.construct_document(root)))
+        return found
 
 
 def text_of(file: str) -> str:
@@ -108,13 +116,16 @@ def readable(file: str) -> Iterator[None]:
         raise BadFile(f"{file}: cannot be read: {error}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BadFile(f"{file}: not valid YAML{where}: {error.problem}") from error
+        where = f":{Position(mark.line + 1, mark.column + 1)}" if mark else ""
+        raise BadFile(f"{file}{where}: not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise BadFile(f"{file}: not valid YAML: {error}") from error
 
 
-def _items(content: Any) -> list[Any]:
-    if isinstance(content, dict) and content.get("kind") == "List":
-        return list(content.get("items") or ())
-    return [] if content is None else [content]
+def _items(root: yaml.Node, content: Any) -> list[tuple[yaml.Node, Any]]:
+    if not isinstance(content, dict) or content.get("kind") != "List":
+        return [] if content is None else [(root, content)]
+    items = content.get("items") or []
+    if not isinstance(items, list):
+        return [(node_at(root, ("items",)), items)]
+    return [(node_at(root, ("items", index)), item) for index, item in enumerate(items)]

@@ -13,6 +13,7 @@ from prompt_operator.api.promptpolicy import PromptPolicySpec
 from prompt_operator.cli.errors import BadFile
 from prompt_operator.cli.manifests import schema
 from prompt_operator.cli.manifests.documents import ours
+from prompt_operator.cli.manifests.places import place_of, position
 from prompt_operator.core import duration
 from prompt_operator.core.duration import exact
 from prompt_operator.core.policy import effective
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from prompt_operator.cli.manifests.documents import Document
-    from prompt_operator.cli.testrules.testfile import Place, RuleFile
+    from prompt_operator.cli.manifests.places import Place
+    from prompt_operator.cli.testrules.testfile import RuleFile
     from prompt_operator.core.policy import Effective
     from prompt_operator.core.rules.metrics import Metric
     from prompt_operator.core.rules.model import Rule
@@ -63,7 +65,8 @@ def deployed(documents: Iterable[Document]) -> Deployed:
     documents = [document for document in documents if ours(document) and document.kind in {"Prompt", "PromptPolicy"}]
     for document in documents:
         for path, message in schema.problems(document.manifest):
-            raise BadFile(f"{document.file}:{document.number}: {path}: {message}")
+            where = position(document.root, place_of(path))
+            raise BadFile(f"{document.file}:{where}: {path}: {message}")
     prompt = _only([document for document in documents if document.kind == "Prompt"])
     policies = [document for document in documents if document.kind == "PromptPolicy"]
     if prompt is None:

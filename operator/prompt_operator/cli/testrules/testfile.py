@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from prompt_operator.api.crdgen import structural
 from prompt_operator.cli.errors import BadFile
 from prompt_operator.cli.manifests import schema
 from prompt_operator.cli.manifests.documents import readable, text_of
+from prompt_operator.cli.manifests.places import place_of, position
 from prompt_operator.cli.testrules.models import RuleTest
 from prompt_operator.core.strictyaml import Loader
 
 if TYPE_CHECKING:
-    from prompt_operator.api.crdgen import Schema
+    import yaml
 
-Place = tuple[str | int, ...]
-"""Members and indices that lead from the root to a value."""
+    from prompt_operator.api.crdgen import Schema
+    from prompt_operator.cli.manifests.places import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class RuleFile:
 
     def line(self, place: Place) -> int:
         """Return the line on which a value stands, from 1."""
-        return _line(self.root, place)
+        return position(self.root, place).line
 
 
 def read(file: str) -> RuleFile:
@@ -56,7 +54,7 @@ def parse(file: str, text: str) -> RuleFile:
     plain = _with_text(schema.without_nulls(content))
     found = schema.faults(RuleTest, _schema(), plain)
     if found:
-        raise BadFile("\n".join(_complaint(file, root, _place(path), message) for path, message in found))
+        raise BadFile("\n".join(_complaint(file, root, place_of(path), message) for path, message in found))
     return RuleFile(file, RuleTest.model_validate(plain), root)
 
 
@@ -93,33 +91,6 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-# --- where it stands
-
-
-def _place(path: str) -> Place:
-    """Read `expect[2].at` back into its steps."""
-    return tuple(int(index) if index else member for member, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path))
-
-
 def _complaint(file: str, root: yaml.Node, place: Place, message: str) -> str:
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
-    return ": ".join(part for part in (f"{file}:{_line(root, place)}", path, message) if part)
-
-
-def _line(node: yaml.Node, place: Place) -> int:
-    """Return the line of a value; where it is missing, the line of what should hold it."""
-    line = node.start_mark.line + 1
-    for step in place:
-        below = _below(node, step)
-        if below is None:
-            break
-        line, node = below
-    return line
-
-
-def _below(node: yaml.Node, step: str | int) -> tuple[int, yaml.Node] | None:
-    if isinstance(node, yaml.MappingNode):
-        return next(((key.start_mark.line + 1, value) for key, value in node.value if key.value == step), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        return node.value[step].start_mark.line + 1, node.value[step]
-    return None
+    return ": ".join(part for part in (f"{file}:{position(root, place).line}", path, message) if part)
