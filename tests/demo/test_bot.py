@@ -23,17 +23,17 @@ def _bot(folder: Path, name: str) -> Bot:
     return Bot(prompt_client.Client(folder, fallbacks={"support-bot": _spec(name)}, reload="off", registry=registry))
 
 
-@pytest.mark.parametrize("name", ["version-1.0.0", "version-1.1.0-good"])
+@pytest.mark.parametrize("name", ["version-1.0.0", "version-1.1.1"])
 def test_good_texts_give_answers_the_application_can_use(tmp_path: Path, name: str) -> None:
-    """Neither the first version nor the good second one makes any of the usual questions fail."""
+    """Neither the first version nor the corrected one makes any of the usual questions fail."""
     bot = _bot(tmp_path, name)
 
     assert [reply.problem for reply in map(bot.ask, QUESTIONS)] == [""] * len(QUESTIONS)
 
 
 def test_the_bad_text_fails_for_the_topics_it_names(tmp_path: Path) -> None:
-    """1.1.0-bad makes the model write a letter about refunds and deliveries, and the parser rejects only those."""
-    bot = _bot(tmp_path, "version-1.1.0-bad")
+    """1.1.0 makes the model write a letter about refunds and deliveries, and the parser rejects only those."""
+    bot = _bot(tmp_path, "version-1.1.0")
 
     for question in QUESTIONS:
         assert bool(bot.ask(question).problem) == (model.topic_of(question) in {"refund", "delivery"})
@@ -42,9 +42,9 @@ def test_the_bad_text_fails_for_the_topics_it_names(tmp_path: Path) -> None:
 
 
 def test_the_model_follows_the_text(tmp_path: Path) -> None:
-    """The good 1.1.0 changes the tone of the same answer, and a text that asks for no JSON gets none."""
+    """1.1.1 changes the tone of the same answer, and a text that asks for no JSON gets none."""
     question = "I want a refund for the blue lamp."
-    before, after = (_bot(tmp_path, name).ask(question) for name in ("version-1.0.0", "version-1.1.0-good"))
+    before, after = (_bot(tmp_path, name).ask(question) for name in ("version-1.0.0", "version-1.1.1"))
 
     assert parse(after.answer)["answer"] == "We are sorry for the trouble. " + parse(before.answer)["answer"]
     assert model.complete("Be brief.\nCustomer: Has my order gone through?").startswith("Your order")

@@ -176,7 +176,7 @@ def test_a_good_version_stays(both: tuple[Whole, Whole]) -> None:
     figures = both[1].json()
 
     assert figures["rolledBack"] is False
-    assert figures["activeAfter"] == "1.1.0"
+    assert figures["activeAfter"] == "1.1.1"
     assert figures["servedHash"] == figures["configMapHash"]
     assert figures["errorRate"]["during"] == 0.0
     assert figures["ruleStates"] == ["Normal"]

@@ -9,7 +9,7 @@ from typing import Any
 from devcluster.controlplane import ControlPlane
 from devcluster.demo.observer import Projection, Sight
 from devcluster.demo.stage import Stage
-from devcluster.demo.story import NEW, OLD, Story
+from devcluster.demo.story import BAD, OLD, Story
 
 
 def report(story: Story, stage: Stage) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def report(story: Story, stage: Stage) -> dict[str, Any]:
         "apply_to_configmap_ms": _apply_to_config_map(story, stage.cluster),
         "breach_to_switch_s": _breach_to_switch(now),
         "held_to_switch_s": _held_to_switch(now, story.pace.hold),
-        "activeBefore": decision.get("from", NEW) if rolled_back else NEW,
+        "activeBefore": decision.get("from", story.new) if rolled_back else story.new,
         "activeAfter": now.active,
         "reason": decision.get("reason", "") if rolled_back else now.condition("Ready").get("reason", ""),
         "errorRate": {"before": story.before, "during": _worst(now), "after": now.error_rate},
@@ -56,7 +56,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _breach_to_switch(now: Sight) -> float | None:
     """Seconds from the first answer of the new version that was rejected to the old one's ConfigMap on a watch."""
-    failed = now.application.get("versions", {}).get(NEW, {}).get("first_rejected_at")
+    failed = now.application.get("versions", {}).get(BAD, {}).get("first_rejected_at")
     switched = _last(now, OLD)
     return round(switched.at - failed, 2) if failed and switched and switched.at > failed else None
 
@@ -70,7 +70,7 @@ def _held_to_switch(now: Sight, hold: float) -> float | None:
 
 def _apply_to_config_map(story: Story, plane: ControlPlane) -> float | None:
     """Milliseconds from the API server's receipt of kubectl's apply (audit log) to the ConfigMap on a watch."""
-    shown = next((seen for seen in story.sight.projections if seen.version == NEW), None)
+    shown = next((seen for seen in story.sight.projections if seen.version == story.new), None)
     received = [at for at in map(_received, plane.audit_log.read_text("utf-8").splitlines()) if at]
     applied = next((at for at in received if at >= story.released_at), None)
     return round((shown.at - applied) * 1000, 1) if shown and applied else None

@@ -16,7 +16,7 @@ from devcluster.errors import DevError
 from devcluster.paths import REPO
 
 SAMPLES = REPO / "manifests" / "samples" / "support-bot"
-OLD, NEW = "1.0.0", "1.1.0"
+OLD, BAD, GOOD = "1.0.0", "1.1.0", "1.1.1"
 THRESHOLD = 0.05  # of the rule, as policy.yaml has it
 _PATIENCE = 60.0  # seconds for what takes one or two
 _WINDOW = 60.0  # seconds; the rule's window
@@ -45,6 +45,11 @@ class Story:
     released_at: float = 0.0
     components: dict[str, str] = field(default_factory=dict)
     policy: str = ""  # the times of the policy, as the API server has them
+
+    @property
+    def new(self) -> str:
+        """The version that is released."""
+        return GOOD if self.good else BAD
 
     @property
     def sight(self) -> Sight:
@@ -101,16 +106,16 @@ def _serve_old(story: Story, stage: Stage) -> None:
 
 
 def _release(story: Story, stage: Stage) -> None:
-    file = SAMPLES / f"version-{NEW}-{'good' if story.good else 'bad'}.yaml"
+    file = SAMPLES / f"version-{story.new}.yaml"
     _apply(stage.cluster, file, story.pace)
     prompt = yaml.safe_load((SAMPLES / "prompt.yaml").read_text("utf-8"))
-    prompt["spec"]["version"] = NEW
+    prompt["spec"]["version"] = story.new
     story.released_at = time.time()
     stage.cluster.kubectl("apply", "--server-side", "--filename=-", input=yaml.safe_dump(prompt))
-    story.note(f"kubectl apply --server-side: {file.stem}, prompt with version: {NEW}", "command")
-    stage.wait(lambda: _projected(story.sight, NEW), _PATIENCE, f"version {NEW} in the ConfigMap")
-    stage.wait(lambda: story.sight.serves(NEW), _PATIENCE, f"version {NEW} in the application's replies")
-    story.note(f"the ConfigMap changed; the application serves {NEW}")
+    story.note(f"kubectl apply --server-side: {file.stem}, prompt with version: {story.new}", "command")
+    stage.wait(lambda: _projected(story.sight, story.new), _PATIENCE, f"version {story.new} in the ConfigMap")
+    stage.wait(lambda: story.sight.serves(story.new), _PATIENCE, f"version {story.new} in the application's replies")
+    story.note(f"the ConfigMap changed; the application serves {story.new}")
 
 
 def _watch_bad(story: Story, stage: Stage) -> None:
@@ -125,7 +130,7 @@ def _watch_bad(story: Story, stage: Stage) -> None:
     story.note("rule critical-error-rate: Firing", "alarm")
     story.doing = "the guards are asked"
     until(lambda now: now.active == OLD, _PATIENCE, "the rollback")
-    story.note(f"rolled back from {NEW} to {OLD} by the operator")
+    story.note(f"rolled back from {story.new} to {OLD} by the operator")
     until(lambda now: _projected(now, OLD), _PATIENCE, f"the ConfigMap with {OLD}")
     story.note("the ConfigMap switched")
     until(lambda now: now.serves(OLD), _PATIENCE, f"{OLD} in the application's replies")
@@ -148,18 +153,18 @@ def _watch_recovery(story: Story, stage: Stage) -> None:
 
 def _watch_good(story: Story, stage: Stage) -> None:
     seconds = story.pace.initial_delay + story.pace.hold + _WINDOW
-    story.doing = f"{NEW} is watched for {seconds:.0f} seconds: initialDelay, the rule's `for` and its window"
-    stage.wait(lambda: story.sight.active == NEW, _PATIENCE, f"{NEW} in the Prompt's status")
+    story.doing = f"{story.new} is watched for {seconds:.0f} seconds: initialDelay, the rule's `for` and its window"
+    stage.wait(lambda: story.sight.active == story.new, _PATIENCE, f"{story.new} in the Prompt's status")
     until = time.time() + seconds
 
     def quiet() -> bool:
         now = story.sight
-        if now.active != NEW or _was(now, "Firing"):
-            raise DevError(f"The good {NEW} was not left alone: {now.active} is active, the rule was {now.rule}.")
-        return time.time() >= until and now.serves(NEW)
+        if now.active != story.new or _was(now, "Firing"):
+            raise DevError(f"The good {story.new} was not left alone: {now.active} is active, the rule was {now.rule}.")
+        return time.time() >= until and now.serves(story.new)
 
-    stage.wait(quiet, seconds + _PATIENCE, f"{NEW} in the application's replies")
-    story.note(f"no rollback: {NEW} still serves, error rate {_rate(story.sight):.1%}")
+    stage.wait(quiet, seconds + _PATIENCE, f"{story.new} in the application's replies")
+    story.note(f"no rollback: {story.new} still serves, error rate {_rate(story.sight):.1%}")
     story.doing = ""
 
 
