@@ -37,8 +37,7 @@ class Breaker:
         remaining = self._remaining()
         if remaining > 0 or self._probing:
             raise Unavailable(
-                f"{self.name} failed {self._in_a_row} times in a row and is left alone: "
-                f"next attempt in {remaining:.0f} s",
+                f"{self.name} failed {self._times()} and is left alone: next attempt in {remaining:.0f} s",
                 after=remaining,
             )
         self._probing = True
@@ -66,6 +65,9 @@ class Breaker:
             "failures": self._in_a_row,
             "nextAttemptInSeconds": round(self._remaining(), 1),
         }
+
+    def _times(self) -> str:
+        return "once" if self._in_a_row == 1 else f"{self._in_a_row} times in a row"
 
     def _remaining(self) -> float:
         """Return the seconds until the next attempt."""

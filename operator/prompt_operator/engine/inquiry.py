@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from prompt_operator.breaker import Breaker
 from prompt_operator.core.rules import promql
 from prompt_operator.core.rules.cadence import cadence
 from prompt_operator.core.rules.measure import Need, Unusable
@@ -15,17 +17,17 @@ from prompt_operator.core.rules.metrics import CustomSeries
 from prompt_operator.core.rules.reasons import GAPS, Reason
 from prompt_operator.core.rules.shards import pack, unit
 from prompt_operator.engine.watched import Round, Watched
-from prompt_operator.ports import GiveUp, Retry
+from prompt_operator.ports import GiveUp, Retry, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
     from prompt_operator.core.rules.profile import Profile
     from prompt_operator.core.rules.promql import Answer
     from prompt_operator.engine.shared import Shared
     from prompt_operator.engine.store import Name
-    from prompt_operator.ports import Clock, Metrics
+    from prompt_operator.ports import Clock, Metrics, Sample
     from prompt_operator.telemetry import Telemetry
 
 SHARD = 500
@@ -35,6 +37,10 @@ AT_ONCE = 4
 CUSTOM_SECONDS = 10.0
 """What a policy's own query may take: less than a source takes to fail, since a tenant's heavy query says nothing about
 the source, and must not open the circuit breaker that stops the queries of all others."""
+CUSTOM_AT_ONCE = 2
+"""Of the queries under way, those that policies bring along: the others never wait for these alone."""
+CUSTOM_REST = 90.0
+"""Seconds for which the own queries of a namespace are left alone after one that took too long."""
 _FAST, _LONG = timedelta(minutes=5), timedelta(hours=24)
 
 
@@ -60,6 +66,30 @@ class Tally:
         if failure is not None:
             self.failed += 1
             self.detail = self.detail or failure
+
+
+class Slots:
+    """Places for the queries of one tick at one source.
+
+    Policies' own queries take some of the places only, and one at a time for each namespace: so the first that takes
+    too long is the last that is asked of that namespace.
+    """
+
+    def __init__(self) -> None:
+        self._all, self._custom = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(CUSTOM_AT_ONCE)
+        self._namespaces = defaultdict[str, asyncio.Lock](asyncio.Lock)
+        self.told: dict[str, Sequence[Sample]] = {}
+        """Own query -> its answer: the parts of a large namespace ask the same."""
+
+    @asynccontextmanager
+    async def place(self, need: Need) -> AsyncIterator[None]:
+        """Wait for a place."""
+        if not isinstance(need.quantity, CustomSeries):
+            async with self._all:
+                yield
+            return
+        async with self._namespaces[need.quantity.namespace], self._custom, self._all:
+            yield
 
 
 @dataclass(slots=True)
@@ -103,6 +133,8 @@ class Inquiry:
         self.asked, self._metrics, self._profile = asked, metrics, profile
         self._clock, self._telemetry, self._namespaces, self._tick = clock, telemetry, namespaces, tick
         self.shards: dict[int, Shard] = {}
+        self._own: dict[str, Breaker] = {}
+        """Namespace -> what keeps its policies' own queries from holding up everybody's."""
 
     @property
     def lag(self) -> timedelta:
@@ -128,7 +160,7 @@ class Inquiry:
                 shard.answered = old.answered
         self.shards = shards
 
-    async def ask(self, shard: Shard, now: datetime, shared: Shared, slots: asyncio.Semaphore, tally: Tally) -> Round:
+    async def ask(self, shard: Shard, now: datetime, shared: Shared, slots: Slots, tally: Tally) -> Round:
         """Ask what is due for the prompts of one shard."""
         began = self._clock.monotonic()
         plans = {id(each.plan): each.plan for _, each in shard.members}.values()
@@ -159,9 +191,7 @@ class Inquiry:
             return dict.fromkeys(needed, Unusable(Reason.NOT_MEASURED, why))
         return promql.unmeasured(self._profile, needed)
 
-    async def _answers(
-        self, shard: Shard, due: frozenset[Need], at: datetime, slots: asyncio.Semaphore
-    ) -> dict[Need, Answer]:
+    async def _answers(self, shard: Shard, due: frozenset[Need], at: datetime, slots: Slots) -> dict[Need, Answer]:
         if self._profile is None or self._metrics is None:
             return {}
         everywhere = self._namespaces is None and len(self.shards) == 1
@@ -169,15 +199,11 @@ class Inquiry:
         found = await asyncio.gather(*(self._answer(self._metrics, query, at, slots) for query in asked))
         return {query.need: answer for query, answer in zip(asked, found, strict=True)}
 
-    async def _answer(self, metrics: Metrics, query: promql.Query, at: datetime, slots: asyncio.Semaphore) -> Answer:
-        async with slots:
+    async def _answer(self, metrics: Metrics, query: promql.Query, at: datetime, slots: Slots) -> Answer:
+        async with slots.place(query.need):
             began = self._clock.monotonic()
             try:
-                async with asyncio.timeout(CUSTOM_SECONDS if isinstance(query.need.quantity, CustomSeries) else None):
-                    samples = await metrics.query(query.promql, at)
-            except TimeoutError:
-                self._telemetry.query_failures.labels(self.asked.source).inc()
-                return Unusable(Reason.QUERY_FAILED, f"no answer within {CUSTOM_SECONDS:g} s: make it read less")
+                samples = await self._asked(metrics, query, at, slots)
             except (Retry, GiveUp) as error:
                 self._telemetry.query_failures.labels(self.asked.source).inc()
                 return Unusable(Reason.QUERY_FAILED, str(error))
@@ -185,6 +211,33 @@ class Inquiry:
                 took = self._clock.monotonic() - began
                 self._telemetry.query_duration.labels(self.asked.source, _kind(query.need.window)).observe(took)
             return promql.absorb(query, samples)
+
+    async def _asked(self, metrics: Metrics, query: promql.Query, at: datetime, slots: Slots) -> Sequence[Sample]:
+        """Ask; a policy's own query is asked once, and if it takes too long its namespace has to wait for a while."""
+        if not isinstance(query.need.quantity, CustomSeries):
+            return await metrics.query(query.promql, at)
+        if query.promql not in slots.told:
+            slots.told[query.promql] = await self._within(metrics, query, at, self._breaker(query.need.quantity))
+        return slots.told[query.promql]
+
+    async def _within(self, metrics: Metrics, query: promql.Query, at: datetime, breaker: Breaker) -> Sequence[Sample]:
+        breaker.enter()
+        try:
+            async with asyncio.timeout(CUSTOM_SECONDS):
+                samples = await metrics.query(query.promql, at)
+        except TimeoutError:
+            breaker.failed()
+            raise Unavailable(f"no answer within {CUSTOM_SECONDS:g} s: make it read less") from None
+        except BaseException:
+            breaker.left()
+            raise
+        breaker.succeeded()
+        return samples
+
+    def _breaker(self, series: CustomSeries) -> Breaker:
+        name = f"asking for custom metrics of namespace {series.namespace} (one took over {CUSTOM_SECONDS:g} s)"
+        made = Breaker(name, self._clock.monotonic, failures=1, open_seconds=CUSTOM_REST)
+        return self._own.setdefault(series.namespace, made)
 
     def _note(self, shard: Shard, need: Need, answer: Answer, began: float, tally: Tally) -> None:
         """Remember when a need was answered; what failed is asked again at the next tick.

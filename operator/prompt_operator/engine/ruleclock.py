@@ -10,7 +10,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from prompt_operator.engine.inquiry import AT_ONCE, Asked, Inquiry, Tally
+from prompt_operator.engine.inquiry import Asked, Inquiry, Slots, Tally
 from prompt_operator.engine.outages import Outages
 from prompt_operator.engine.shared import Shared
 from prompt_operator.engine.store import Name
@@ -163,7 +163,7 @@ class RuleClock:
 
         They are woken together, when all of them are judged: a guard that looks at the others has to see all of them.
         """
-        shared, slots, tally = Shared(now - inquiries[0].lag, self._tick), asyncio.Semaphore(AT_ONCE), Tally()
+        shared, slots, tally = Shared(now - inquiries[0].lag, self._tick), Slots(), Tally()
         async with asyncio.TaskGroup() as group:
             asked = (
                 self._judge_shard(inquiry.asked, shard.members, inquiry.ask(shard, now, shared, slots, tally))
