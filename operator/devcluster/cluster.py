@@ -100,7 +100,7 @@ class Cluster:
         if not any(folder.glob("*.yaml")):
             return
         self.kubectl("apply", "--server-side", "--filename", str(folder))
-        self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "--filename", str(folder))
+        self.kubectl("wait", "--for=condition=Established", "--timeout=120s", "--filename", str(folder))
 
     def version(self) -> str:
         """The server's version, such as v1.36.3."""

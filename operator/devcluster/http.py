@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_TIMEOUT = 10.0  # seconds
+_TIMEOUT = 30.0  # seconds
 _PROBE_TIMEOUT = 2.0  # a port that somebody else holds may accept and never answer
 
 

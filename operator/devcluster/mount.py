@@ -51,7 +51,7 @@ class MountEmulator:
         with self._news:
             return self._published
 
-    def wait_published(self, resource_version: str, timeout: float = 10.0) -> bool:
+    def wait_published(self, resource_version: str, timeout: float = 60.0) -> bool:
         """Wait until the folder has this resourceVersion or a later one; False after `timeout` seconds without."""
         wanted = int(resource_version)
         with self._news:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
-LIMITS = Limits(connect_seconds=1.0, total_seconds=0.8, response_bytes=20_000, failures=3, open_seconds=90.0)
+LIMITS = Limits(connect_seconds=3.0, total_seconds=3.0, response_bytes=20_000, failures=3, open_seconds=90.0)
 
 
 @dataclass
@@ -96,7 +96,7 @@ async def test_query_goes_as_a_form_with_its_time(server: Server, client: Client
     assert form == {
         "query": [promql],
         "time": ["1767268800.250"],
-        "timeout": ["800ms"],
+        "timeout": ["3000ms"],
         "partial_response": ["false"],
         "deny_partial_response": ["1"],
     }
@@ -174,7 +174,7 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
 async def test_every_fault_is_unavailable(server: Server, client: Client, behaviour: Behaviour, message: str) -> None:
     """Whatever goes wrong, the answer is Unavailable with the cause, soon, and the next good answer comes through."""
     server.behaviour = behaviour
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(Unavailable, match=message):
             await client.ask()
     assert len(server.asked) == (2 if behaviour is dropped else 1)
@@ -277,7 +277,7 @@ async def test_a_cancelled_probe_frees_its_place(server: Server, client: Client)
 
 async def test_at_most_four_queries_at_once(server: Server, client: Client) -> None:
     """Of many queries four are under way, each with a session of its own; the others wait and are answered."""
-    barrier = threading.Barrier(CONCURRENCY, timeout=5)
+    barrier = threading.Barrier(CONCURRENCY, timeout=60)
     under_way, most = 0, 0
 
     def count(handler: Handler) -> None:

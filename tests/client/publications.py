@@ -9,7 +9,7 @@ from typing import Any
 from devcluster import atomicwriter
 from prompt_client import wire
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 
 
 def entry(**members: Any) -> dict[str, Any]:

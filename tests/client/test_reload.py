@@ -122,8 +122,8 @@ def test_the_thread_survives_a_failing_look(caplog: pytest.LogCaptureFixture) ->
 
     watcher = Watcher("poll", folders, fail, 0.01)
     try:
-        assert looks.acquire(timeout=10)
-        assert looks.acquire(timeout=10)
+        assert looks.acquire(timeout=60)
+        assert looks.acquire(timeout=60)
     finally:
         watcher.close()
     assert "RuntimeError" in caplog.text

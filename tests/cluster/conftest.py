@@ -1,5 +1,6 @@
 """The cluster the tests run against: started once per run, with a throw-away namespace for each test."""
 
+import contextlib
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -67,19 +68,17 @@ def kubectl(cluster: Cluster, namespace: str) -> Kubectl:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartPrometheus]:
-    """Start real Prometheus servers: `prometheus(targets=[...], scrape_interval="1s")`; all end with the run."""
-    started: list[Prometheus] = []
+    """Start real Prometheus servers: `prometheus(targets=[...], scrape_interval="1s")`; all end with the test."""
+    with contextlib.ExitStack() as started:
 
-    def start(**options: object) -> Prometheus:
-        server = Prometheus.start(tmp_path_factory.mktemp("prometheus"), **options)  # type: ignore[arg-type]
-        started.append(server)
-        return server
+        def start(**options: object) -> Prometheus:
+            server = Prometheus.start(tmp_path_factory.mktemp("prometheus"), **options)  # type: ignore[arg-type]
+            started.callback(server.stop)
+            return server
 
-    yield start
-    for server in started:
-        server.stop()
+        yield start
 
 
 def _kind(request: pytest.FixtureRequest) -> str:

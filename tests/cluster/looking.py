@@ -145,6 +145,7 @@ async def wake_everything(operator: Operated) -> None:
             for name, _ in engine.store.names(kind):
                 engine.queue.wake(Key(kind.kind, *name))
 
+    await operator.settle()
     await operator.within(wake())
     await operator.settle()
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from prompt_operator.adapters import credentials
 from prompt_operator.adapters.clock import SystemClock
 from prompt_operator.adapters.cluster import ApiCluster
+from prompt_operator.adapters.events import EVENT
 from prompt_operator.handlers.lifecycle import Running, operate
+from prompt_operator.handlers.watch import WATCHED
 from prompt_operator.ports import (
     CONFIG_MAP,
     DEFAULT_SOURCE,
@@ -40,7 +42,8 @@ T = TypeVar("T")
 
 USER = "kubectl"
 """Field manager of what a person applies."""
-DEADLINE = 20.0
+DEADLINE = 60.0
+"""Seconds until what has to come must have come: long, since a machine under load is slow and less gains nothing."""
 
 
 class ShiftedClock(SystemClock):
@@ -188,10 +191,44 @@ class Operated:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._thread.loop)
         return await asyncio.wait_for(asyncio.wrap_future(future), DEADLINE)
 
-    async def settle(self) -> None:
-        """Wait until the queue rests."""
+    async def rest(self) -> None:
+        """Wait until the queue rests, whatever the watches have still to tell."""
         assert self.running is not None
         await self.within(self.running.engine.queue.join())
+
+    async def settle(self) -> None:
+        """Wait until the operator knows all that the namespace holds now, and has done and told what follows."""
+        await self.until(self._settled)
+
+    async def _settled(self) -> bool:
+        await self.rest()
+        await self._told()
+        return await self._there() == await self.within(self._known())
+
+    async def _told(self) -> None:
+        """Wait until no Event is still to be written."""
+        assert self.running is not None
+        recorder: Any = self.running.engine._applier.events
+        await self.within(recorder._queue.join())
+
+    async def _there(self) -> set[tuple[str, str]]:
+        """Return uid and resourceVersion of everything the operator watches, as the API server has it."""
+        found = await asyncio.gather(*(self._listed(kind, labels) for kind, labels in WATCHED))
+        return set().union(*found)
+
+    async def _listed(self, kind: Kind, labels: str) -> set[tuple[str, str]]:
+        listed = self.api.list(kind, namespace=self.namespace, labels=labels, metadata_only=True)
+        return {(one["metadata"]["uid"], one["metadata"]["resourceVersion"]) async for one in listed}
+
+    async def _known(self) -> set[tuple[str, str]] | None:
+        """Return the same as the operator has it; None while it is at work."""
+        assert self.running is not None
+        engine = self.running.engine
+        sizes, tables = engine.queue.sizes(), engine.store.tables.values()
+        if sizes["ready"] or sizes["running"]:
+            return None
+        records = (each for table in tables for name, each in table.items() if name.namespace == self.namespace)
+        return {(record.uid, record.resource_version) for record in records}
 
     async def tick(self) -> None:
         """Judge the rules of what is served once, and wait for what follows."""
@@ -201,12 +238,13 @@ class Operated:
         await self.settle()
 
     async def look_again(self) -> None:
-        """Have every prompt reconciled, as time alone would."""
+        """Have every object reconciled once more, as time alone would, on what there is now."""
 
         async def wake() -> None:
             assert self.running is not None
             self.running.engine.wake_all()
 
+        await self.settle()
         await self.within(wake())
         await self.settle()
 
@@ -273,26 +311,35 @@ class Operated:
         config_map = await self.config_map(name)
         return str((config_map or {}).get("data", {}).get("version", ""))
 
+    async def events(self, reason: str = "") -> list[Manifest]:
+        """Return the Events, oldest first, of one reason if given; those that are still to be written among them."""
+        if self.running is not None:
+            await self._told()
+        found = [event async for event in self.api.list(EVENT, namespace=self.namespace)]
+        found.sort(key=lambda event: str(event["eventTime"]))
+        return [event for event in found if not reason or event["reason"] == reason]
+
     async def records(self, decision: str = "") -> list[Manifest]:
         """Return the PromptRollbacks, oldest first, of one decision if given."""
         found = [record async for record in self.api.list(PROMPT_ROLLBACK, namespace=self.namespace)]
         found.sort(key=lambda record: (record["metadata"]["creationTimestamp"], record["metadata"]["name"]))
         return [record for record in found if not decision or record["spec"].get("decision") == decision]
 
-    async def until(self, what: Callable[[], Awaitable[T]], *, seconds: float = DEADLINE) -> T:
+    async def until(self, what: Callable[[], Awaitable[T]]) -> T:
         """Poll until `what` returns something true, and return it; fail after the deadline with the last answer."""
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = asyncio.get_running_loop().time() + DEADLINE
         while True:
             answer = await what()
             if answer:
                 return answer
             if asyncio.get_running_loop().time() > deadline:
-                raise AssertionError(f"not within {seconds} s: {inspect.getsource(what).strip()} (last: {answer!r})")
+                raise AssertionError(f"not within {DEADLINE} s: {inspect.getsource(what).strip()} (last: {answer!r})")
             await asyncio.sleep(0.02)
 
     async def until_served(self, version: str, name: str = "greeting") -> None:
-        """Wait until the ConfigMap and the status say that this version is active."""
+        """Wait until the ConfigMap and the status say that this version is active, and what follows is done."""
         await self.until(lambda: self._serves(version, name))
+        await self.settle()
 
     async def _serves(self, version: str, name: str) -> bool:
         active = (await self.status(name)).get("activeVersion")

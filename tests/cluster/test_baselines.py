@@ -46,7 +46,7 @@ class Application:
         await self._until_counted(version, requests)
 
     async def _until_counted(self, version: str, least: float) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         query = COUNT % (version, self.namespace)
         while time.monotonic() < deadline:
             found = await asyncio.to_thread(self.server.query, query, time.time() - 2)

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.adapters.answering import dropped
 from tests.faults.proxy import ANSWERS, DEATHS, Fault, Point, Write
-from tests.faults.scene import EVENT
 from tests.faults.stage import Stage, prepare, staged
 from tests.faults.stories import ACKNOWLEDGED, BY_HAND, BY_RULE, Story, play, quiet, undisturbed, until_right
 
 from devcluster import http
 from devcluster.prometheus import Prometheus
+from prompt_operator.adapters.events import EVENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -81,8 +81,8 @@ def without(found: dict[str, str], *kinds: str) -> bool:
 
 async def test_active(operator: Operated, kubectl: Kubectl) -> None:
     """Ready and Serving; `kubectl wait` sees it."""
-    kubectl("wait", "--for=condition=Ready", "prompt/greeting", "--timeout=10s")
-    kubectl("wait", "--for=condition=Serving", "prompt/greeting", "--timeout=10s")
+    kubectl("wait", "--for=condition=Ready", "prompt/greeting", "--timeout=60s")
+    kubectl("wait", "--for=condition=Serving", "prompt/greeting", "--timeout=60s")
     found = await table_row(operator, "Active")
     assert found["Ready"] == "True Active"
     assert found["Serving"] == "True Active"
@@ -148,7 +148,7 @@ async def test_fallback(operator: Operated, kubectl: Kubectl) -> None:
     assert found["Serving"] == "False Fallback"
     assert found["Healthy"] == "Unknown Fallback"
     assert without(found, *ONLY_WHILE_TRUE)
-    kubectl("wait", "--for=condition=Serving=false", "prompt/greeting", "--timeout=10s")
+    kubectl("wait", "--for=condition=Serving=false", "prompt/greeting", "--timeout=60s")
 
 
 async def test_rolled_back(operator: Operated, kubectl: Kubectl) -> None:
@@ -160,7 +160,7 @@ async def test_rolled_back(operator: Operated, kubectl: Kubectl) -> None:
     assert found["Stalled"] == "True VersionHeld"
     assert without(found, "Reconciling")
     assert "spec.release" in message(await operator.status(), "Stalled")
-    kubectl("wait", "--for=condition=Stalled", "prompt/greeting", "--timeout=10s")
+    kubectl("wait", "--for=condition=Stalled", "prompt/greeting", "--timeout=60s")
 
 
 async def test_a_missing_version_reconciles_for_a_minute_then_stalls_then_recovers(operator: Operated) -> None:
@@ -235,7 +235,7 @@ async def test_what_only_a_person_can_mend_stalls(
     assert (found["Ready"], found["Stalled"]) == (f"False {reason}", f"True {reason}")
     assert found["Serving"] == "True Active"
     assert without(found, "Reconciling")
-    kubectl("wait", "--for=condition=Ready=false", "prompt/greeting", "--timeout=10s")
+    kubectl("wait", "--for=condition=Ready=false", "prompt/greeting", "--timeout=60s")
     await operator.prompt("1.1.0")
     found = await table_row(operator, "Active")
     assert without(found, *ONLY_WHILE_TRUE)

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.looking import edit, texts, until_condition, wake_everything
 from tests.cluster.operating import Operated, operated
 
-from prompt_operator.adapters.events import CONTROLLER, EVENT
+from prompt_operator.adapters.events import CONTROLLER
 from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_ROLLBACK, PROMPT_VERSION
 
 if TYPE_CHECKING:
@@ -39,22 +39,16 @@ async def operator(cluster: Cluster, namespace: str) -> AsyncIterator[Operated]:
         yield one
 
 
-async def events(operator: Operated) -> list[Manifest]:
-    """Return the Events of the namespace, oldest first."""
-    found = [event async for event in operator.api.list(EVENT, namespace=operator.namespace)]
-    return sorted(found, key=lambda event: str(event["eventTime"]))
-
-
 async def reasons(operator: Operated) -> list[str]:
     """Return the reasons of all Events, oldest first."""
-    return [event["reason"] for event in await events(operator)]
+    return [event["reason"] for event in await operator.events()]
 
 
 async def until_told(operator: Operated, reason: str) -> Manifest:
     """Wait for an Event with this reason."""
 
     async def told() -> Manifest:
-        return next((event for event in await events(operator) if event["reason"] == reason), {})
+        return next((event for event in await operator.events() if event["reason"] == reason), {})
 
     return await operator.until(told)
 
@@ -81,12 +75,12 @@ async def test_only_transitions_are_told(operator: Operated) -> None:
         await wake_everything(operator)
         await operator.tick()
     await operator.stop()
-    before = await events(operator)
+    before = await operator.events()
     await operator.start()
     await wake_everything(operator)
     await operator.tick()
     await operator.stop()
-    assert await events(operator) == before
+    assert await operator.events() == before
 
 
 PROBLEMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -118,7 +112,7 @@ async def test_each_problem_has_its_reason(
         await wake_everything(operator)
     await operator.stop()
     assert (await reasons(operator)).count(reason) == 1
-    assert all("series" not in event for event in await events(operator) if event["reason"] == reason)
+    assert all("series" not in event for event in await operator.events() if event["reason"] == reason)
 
 
 async def test_a_missing_version_is_told_when_it_stalls(operator: Operated) -> None:
@@ -162,7 +156,7 @@ async def test_repeats_are_a_series(operator: Operated) -> None:
         await operator.until(healed)
         await operator.settle()
     await operator.stop()
-    (event,) = [event for event in await events(operator) if event["reason"] == "ConfigMapHealed"]
+    (event,) = [event for event in await operator.events() if event["reason"] == "ConfigMapHealed"]
     assert event["type"] == "Warning"
     assert event["series"]["count"] == 3
 
@@ -188,7 +182,7 @@ async def test_prompt_text_is_in_versions_and_configmaps_and_nowhere_else(
     assert SECRET not in repr([vars(store)[name] for name in ("versions", "config_maps", "rollbacks", "prompts")])
     assert SECRET not in " ".join(str(record.manifest) for record in store.prompts.values())
     await operator.stop()
-    found = await events(operator)
+    found = await operator.events()
     assert {"RolledBack", "TooLarge", "HashMismatch"} <= {event["reason"] for event in found}
     assert SECRET not in texts(found)
     for kind in (PROMPT, PROMPT_POLICY, PROMPT_ROLLBACK, EXPERIMENT):

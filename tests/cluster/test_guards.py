@@ -14,7 +14,6 @@ from tests.faults.scene import (
     GOOD,
     ONE_RULE,
     RULE,
-    events,
     sign,
 )
 
@@ -85,7 +84,7 @@ async def assert_told(scene: Scene, cause: Cause) -> None:
 
 async def told(scene: Scene, reason: str, guard: str) -> list[Manifest]:
     """Return the Events of a guard's objection."""
-    return [event for event in await events(scene.operator, reason) if f": {guard}: " in event["note"]]
+    return [event for event in await scene.operator.events(reason) if f": {guard}: " in event["note"]]
 
 
 async def assert_rolled_back(scene: Scene) -> None:

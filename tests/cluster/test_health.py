@@ -39,7 +39,7 @@ async def ask(url: str, path: str) -> tuple[int, dict[str, Any]]:
 
     def read() -> tuple[int, bytes]:
         try:
-            with urllib.request.urlopen(f"{url}{path}", timeout=10) as answer:  # noqa: S310  loopback
+            with urllib.request.urlopen(f"{url}{path}", timeout=60) as answer:  # noqa: S310  loopback
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()

@@ -111,7 +111,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         plane.stop()
 
 
-def wait_for(what: str, seen: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(what: str, seen: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Poll until it is so, and return what was seen."""
     deadline = time.monotonic() + seconds
     while not (found := seen()):
@@ -127,7 +127,7 @@ def send(url: str, token: str = "", body: object = None, tls: ssl.SSLContext | N
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     handlers += [urllib.request.HTTPSHandler(context=tls)] if tls else []
     opener = urllib.request.build_opener(*handlers)
-    with opener.open(urllib.request.Request(url, data, headers), timeout=10) as response:  # noqa: S310  our own
+    with opener.open(urllib.request.Request(url, data, headers), timeout=60) as response:  # noqa: S310  our own
         return str(response.read().decode())
 
 
@@ -153,7 +153,7 @@ class Run:
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
     def metrics(self, user: str) -> str:
         """Scrape as this user; OSError when refused."""
@@ -168,7 +168,7 @@ def run(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("run")
     with Run(plane, folder, f"--lease={HOME}/{HOME}") as run:
         apply(plane, (REPO / "manifests" / "samples" / "smallest.yaml").read_text("utf-8"))
-        kubectl(plane, "wait", "--for=condition=Ready", "prompt/greeting", "--timeout=30s")
+        kubectl(plane, "wait", "--for=condition=Ready", "prompt/greeting", "--timeout=60s")
         apply(plane, NEW_VERSION + "---" + COMPANIONS)
         kubectl(plane, "patch", "prompt", "greeting", "--type=merge", '--patch={"spec":{"version":"1.1.0"}}')
         wait_for("1.1.0 in the ConfigMap", lambda: served(plane) == "1.1.0")
@@ -339,7 +339,7 @@ def test_one_namespace_suffices(plane: ControlPlane, tmp_path: Path) -> None:
     with Run(plane, tmp_path, f"--namespace={only}", "--metrics-auth=None", account=account) as run:
         sample = str(REPO / "manifests" / "samples" / "smallest.yaml")
         plane.kubectl("apply", "--server-side", "--namespace", only, "--filename", sample)
-        plane.kubectl("wait", "--for=condition=Ready", "prompt/greeting", "--namespace", only, "--timeout=30s")
+        plane.kubectl("wait", "--for=condition=Ready", "prompt/greeting", "--namespace", only, "--timeout=60s")
         assert 'code="403"' not in send(f"http://{run.address}/metrics")
         assert "orbidden" not in run.log.read_text("utf-8")
 

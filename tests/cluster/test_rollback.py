@@ -14,7 +14,6 @@ from tests.faults.scene import (
     GOOD,
     ONE_RULE,
     RULE,
-    events,
     failing,
     instant,
     outcome_of,
@@ -77,7 +76,7 @@ async def test_a_bad_version_is_rolled_back_and_held(operator: Operated) -> None
     assert record["metadata"]["name"] == status["decision"]["id"]
     assert record["spec"]["evidence"][0]["samples"] == 200
     assert "ownerReferences" not in record["metadata"]
-    (event,) = await operator.until(lambda: events(operator, "RolledBack"))
+    (event,) = await operator.until(lambda: operator.events("RolledBack"))
     assert event["note"].startswith("1.1.0 -> 1.0.0: critical-error-rate")
 
 
@@ -308,7 +307,7 @@ async def test_recovery_is_judged_after_its_window(
     await operator.tick()
     await operator.look_again()
     assert await outcome_of(operator, record) == outcome
-    (event,) = await operator.until(lambda: events(operator, outcome))
+    (event,) = await operator.until(lambda: operator.events(outcome))
     assert event["note"].startswith("rollback to 1.0.0: ")
     assert event["type"] == ("Normal" if outcome == "Recovered" else "Warning")
     assert sample(operator, "prompt_operator_rollback_outcomes_total", outcome=outcome) == 1.0

@@ -59,7 +59,7 @@ async def sweep(operator: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
         hearing.setattr(Engine, "observe", OBSERVE)
         for kind, labels in WATCHED:
             await operator.within(engine_of(operator).sweep(kind, labels))
-    await operator.settle()
+    await operator.rest()
 
 
 # --- gaps
@@ -69,7 +69,7 @@ async def test_a_lost_change_is_found_by_the_sweep(deaf: Operated, monkeypatch: 
     """A new version and a changed Prompt that no watch told of."""
     await deaf.version("1.1.0")
     await deaf.prompt("1.1.0")
-    await deaf.settle()
+    await deaf.rest()
     assert await deaf.served() == "1.0.0"
     await sweep(deaf, monkeypatch)
     await deaf.until_served("1.1.0")
@@ -78,7 +78,7 @@ async def test_a_lost_change_is_found_by_the_sweep(deaf: Operated, monkeypatch: 
 async def test_a_lost_deletion_is_found_by_the_sweep(deaf: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a ConfigMap, which comes back; of a version, which is missed; of a Prompt, which is let go."""
     await delete(deaf, CONFIG_MAP, NAME)
-    await deaf.settle()
+    await deaf.rest()
     assert await deaf.config_map() is None
     await sweep(deaf, monkeypatch)
     await deaf.until_served("1.0.0")
@@ -93,7 +93,7 @@ async def test_a_lost_deletion_is_found_by_the_sweep(deaf: Operated, monkeypatch
 async def test_lost_tampering_is_found_by_the_sweep(deaf: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hand edit that no watch told of."""
     await edit(deaf, NAME, ("replace", "/data/prompt.txt", "Evil."))
-    await deaf.settle()
+    await deaf.rest()
     await sweep(deaf, monkeypatch)
 
     async def healed() -> bool:

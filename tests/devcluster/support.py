@@ -11,7 +11,7 @@ from pathlib import Path
 from devcluster.paths import cache_dir
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> bool:
     """Poll until the condition holds; False when it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -37,5 +37,5 @@ class Checkout:
             capture_output=True,
             text=True,
             check=check,
-            timeout=120,
+            timeout=600,
         )

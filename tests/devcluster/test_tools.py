@@ -97,7 +97,7 @@ def test_two_clones_build_once(empty_cache: Path) -> None:
         subprocess.Popen([sys.executable, "-c", script, str(REPO / "operator")], stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = "".join(process.communicate(timeout=30)[1] for process in running)
+    said = "".join(process.communicate(timeout=120)[1] for process in running)
     assert [process.returncode for process in running] == [0, 0]
     assert len((empty_cache / "builds").read_text().splitlines()) == 1
     assert "built helm" in said

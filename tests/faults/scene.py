@@ -6,14 +6,13 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from prompt_operator.ports import PROMPT_ROLLBACK, Kind
+from prompt_operator.ports import PROMPT_ROLLBACK
 
 if TYPE_CHECKING:
     from tests.cluster.operating import Operated
 
     from prompt_operator.ports import Manifest
 
-EVENT = Kind("events.k8s.io/v1", "Event", "events")
 BAD = (200.0, 120.0)
 GOOD = (200.0, 0.0)
 SLIGHT = (200.0, 18.0)
@@ -96,12 +95,14 @@ async def request(operator: Operated, name: str, from_version: str, **spec: Any)
 
 
 async def answer_to(operator: Operated, name: str) -> Manifest:
-    """Wait for the record that answers a request; there is never more than one."""
+    """Wait for the record that answers a request, and until all is told of it; there is never more than one."""
 
     async def answers() -> list[Manifest]:
         return [r for r in await operator.records() if (r["spec"].get("requestRef") or {}).get("name") == name]
 
-    (answer,) = await operator.until(answers)
+    await operator.until(answers)
+    await operator.settle()
+    (answer,) = await answers()
     return answer
 
 
@@ -109,12 +110,6 @@ async def outcome_of(operator: Operated, record: Manifest) -> str:
     """Return the judged outcome of a record, empty while it is watched."""
     found = await operator.get(PROMPT_ROLLBACK, record["metadata"]["name"])
     return str(found.get("status", {}).get("outcome", ""))
-
-
-async def events(operator: Operated, reason: str) -> list[Manifest]:
-    """Return the Events of one reason."""
-    found = [event async for event in operator.api.list(EVENT, namespace=operator.namespace)]
-    return [event for event in found if event["reason"] == reason]
 
 
 def instant(operator: Operated, **ago: float) -> str:

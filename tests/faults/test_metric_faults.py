@@ -63,7 +63,8 @@ BEFORE = [BEGAN - timedelta(minutes=10), BEGAN - timedelta(minutes=5), BEGAN]
 LASTING = [BEGAN + timedelta(minutes=minutes) for minutes in range(5, 61, 5)]
 AFTER = [BEGAN + timedelta(minutes=65), BEGAN + timedelta(minutes=70)]
 READ_LITTLE = "--query.max-samples=1"
-LIMITS = Limits(connect_seconds=1.0, total_seconds=0.3)
+HASTY = Limits(connect_seconds=1.0, total_seconds=0.3)
+"""For what never answers; whatever answers has all the time there is."""
 
 Series: TypeAlias = "Callable[[int], float | None]"
 """Seconds since the fault began -> the count of a series, None where no sample is."""
@@ -239,10 +240,9 @@ ANSWERS: Mapping[str, answering.Behaviour] = {
 }
 
 
-def client(url: str, stage: Stage | None = None) -> PrometheusMetrics:
+def client(url: str, stage: Stage | None = None, limits: Limits | None = None) -> PrometheusMetrics:
     """Return the adapter for an address."""
     monotonic = stage.monotonic if stage else time.monotonic
-    limits = LIMITS if stage else Limits()
     return PrometheusMetrics(Source(name=DEFAULT_SOURCE, url=url), monotonic=monotonic, limits=limits)
 
 
@@ -275,7 +275,7 @@ async def played(fault: Fault, prometheus: Prometheus, broken: Server) -> Stage:
         stage.server = good
         await bad.close()
     elif fault.name == TIMEOUT:
-        bad = stage.server = client(prometheus.url, stage)
+        bad = stage.server = client(prometheus.url, stage, HASTY)
         with halted(prometheus):
             await stage.last(LASTING)
         stage.server = good

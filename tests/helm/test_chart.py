@@ -230,7 +230,7 @@ def test_install_upgrade_uninstall(plane: ControlPlane, tmp_path: Path) -> None:
     plane.kubectl("label", "namespace", "prompt-operator", "pod-security.kubernetes.io/enforce=restricted")
     said = helm("install", *RELEASE)
     assert "No image is published yet" in said
-    plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
     sample = str(REPO / "manifests" / "samples" / "smallest.yaml")
     plane.kubectl("apply", "--server-side", "--namespace=default", "--filename", sample)
     assert pod_refusal(plane) == ""
