@@ -178,11 +178,10 @@ class FakeCluster:
         self, kind: Kind, *, namespace: str | None = None, labels: str = "", metadata_only: bool = False
     ) -> AsyncIterator[Manifest]:
         """Read all objects of a kind."""
-        assert not labels
         assert not metadata_only
         self.fail()
         for (its_kind, its_namespace, _), manifest in sorted(self.objects.items()):
-            if its_kind == kind.kind and namespace in {None, its_namespace}:
+            if its_kind == kind.kind and namespace in {None, its_namespace} and _has(manifest, labels):
                 yield copy.deepcopy(manifest)
 
     async def create(self, kind: Kind, body: Manifest) -> Manifest | None:
@@ -190,6 +189,8 @@ class FakeCluster:
         self.fail()
         if kind.kind == "SelfSubjectReview":
             return {"status": {"userInfo": {"username": USER}}}
+        if kind.kind == "SubjectAccessReview":
+            return {"status": {"allowed": True}}
         metadata = {**body["metadata"], "resourceVersion": "1", "uid": "uid", "creationTimestamp": at(9)}
         if "generateName" in metadata:
             metadata["name"] = f"{metadata.pop('generateName')}x1"
@@ -236,6 +237,11 @@ class FakeCluster:
         yield Session(
             self, namespace, lambda: NOW, target.flags(namespace), target.namespace, "https://cluster", target
         )
+
+
+def _has(manifest: Manifest, label: str) -> bool:
+    name, _, value = label.partition("=")
+    return not label or (manifest["metadata"].get("labels") or {}).get(name) == value
 
 
 def _operate(target: Manifest, operation: Mapping[str, Any]) -> None:

@@ -38,7 +38,7 @@ def run(*words: str, given: bytes = b"") -> Result:
     return CliRunner().invoke(main, ["audit", *words], input=given, obj=nowhere)
 
 
-WHOLE = "10 entries of 2 writers are whole, each in its place."
+WHOLE = "10 entries of 2 writers: whole, each in its place."
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def test_a_backup_says_what_it_holds_and_is_for_its_owner(tmp_path: Path) -> Non
     file = tmp_path / "prompts.tar.gz"
     done = FakeCluster.of(*ALL, prompt(name="other", namespace="elsewhere")).run("backup", "-o", str(file))
     assert done.stdout == (
-        f"{file}: 1 promptpolicies, 2 promptversions, 2 promptrollbacks, 1 prompts, 1 experiments, namespace shop. "
+        f"{file}: 1 promptpolicy, 2 promptversions, 2 promptrollbacks, 1 prompt, 1 experiment, namespace shop. "
         "It holds the text of prompts; mode 0600.\n"
     )
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -338,7 +338,7 @@ def test_a_long_story_is_cut() -> None:
     versions = [version(each, text=text) for each, text in texts.items()]
     refused = [record(f"r{i}", minutes=5, decision="Refused", guard="CoolingDown") for i in range(30)]
     shown = told(rolled_back(), record(), *versions, *refused)
-    assert "… 12 earlier moments are left out" in shown
+    assert "… 12 earlier moments left out" in shown
     assert "… 43 more lines: kubectl prompt diff greeting 1.0.0 2.0.0 -n shop" in shown
 
 

@@ -41,7 +41,7 @@ def test_a_dry_run_shows_what_goes_and_why_the_rest_stays() -> None:
 def test_what_nobody_needs_is_deleted(words: tuple[str, ...]) -> None:
     """By name or all of the namespace; a second run finds nothing."""
     shop = cluster()
-    assert shop.run("prune", *words, "--yes").stdout.endswith("2 versions were deleted.\n")
+    assert shop.run("prune", *words, "--yes").stdout.endswith("Deleted 2 versions.\n")
     assert left(shop) == ["1.0.0", "2.0.0"]
     assert "There is nothing to delete." in shop.run("prune", *words).stderr
 

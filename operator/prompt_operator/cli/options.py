@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from prompt_operator.cli import arguments
 from prompt_operator.cli.errors import Refused, told
 from prompt_operator.cli.session import Target, connect
 
@@ -28,11 +29,19 @@ OUTPUTS = ("table", "json", "yaml")
 output = click.option(
     "-o", "--output", type=click.Choice(OUTPUTS), default="table", show_default=True, help="Form of the output."
 )
-reason = click.option("--reason", required=True, help="Why; kept in the record for those who read it later.")
+reason = click.option(
+    "--reason",
+    type=arguments.why,
+    metavar="TEXT",
+    required=True,
+    help="Why; kept in the record for those who read it later.",
+)
 yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 
 _TARGET: tuple[Callable[[Any], Any], ...] = (
-    click.option("-n", "--namespace", default="", help="Namespace.  [default: the one of the context]"),
+    click.option(
+        "-n", "--namespace", type=arguments.NAMESPACE, default="", help="Namespace.  [default: the one of the context]"
+    ),
     click.option("--context", "context_name", default="", help="Context of the kubeconfig.  [default: the current]"),
     click.option("--kubeconfig", default="", help="Path of the kubeconfig.  [default: KUBECONFIG, ~/.kube/config]"),
 )

@@ -59,6 +59,11 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return `1 version`, `2 versions`; `many` where it is not `one` with an s."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def ago(instant: datetime | None, now: datetime) -> str:
     """Return how long ago that was, `5m10s`; empty for never."""
     return "" if instant is None else spoken(now - instant)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prompt_operator.cli import options, printing
+from prompt_operator.cli import arguments, options, printing
 from prompt_operator.cli.audit.trail import HOME, anchors_at, entries, heads_of, lines_in
 from prompt_operator.cli.errors import Refused
 from prompt_operator.core.audit.replay import replay as decided_again
@@ -31,9 +31,11 @@ def _where(verb: Callable[..., None]) -> Callable[..., None]:
         click.option("--from-cluster", is_flag=True, help="Read the ConfigMaps instead of files."),
         click.option(
             "--name",
+            type=arguments.placed,
+            metavar="NAMESPACE/NAME",
             default=NAME,
             show_default=True,
-            help="NAMESPACE/NAME of --audit-name, for --from-cluster.",
+            help="The operator's --audit-name, for --from-cluster.",
         ),
         click.option("--logs", is_flag=True, help="Skip lines that are no entries, as in `kubectl logs`."),
     )
@@ -50,7 +52,12 @@ def audit() -> None:
 @audit.command()
 @_where
 @click.option(
-    "--anchor", default=HEADS, show_default=True, help="NAMESPACE/NAME of the ConfigMap that keeps the last hashes."
+    "--anchor",
+    type=arguments.placed,
+    metavar="NAMESPACE/NAME",
+    default=HEADS,
+    show_default=True,
+    help="The ConfigMap that keeps the last hashes.",
 )
 @click.option(
     "--anchor-file",
@@ -88,8 +95,8 @@ async def verify(
 
 
 def _tell(found: Checked, why: str) -> None:
-    writers = f"{len(found.heads)} writer{'' if len(found.heads) == 1 else 's'}"
-    printing.heading(f"{found.entries} entries of {writers} are whole, each in its place.")
+    entries, writers = printing.counted(found.entries, "entry", "entries"), printing.counted(len(found.heads), "writer")
+    printing.heading(f"{entries} of {writers}: whole, each in its place.")
     if found.heads and not found.loose:
         printing.note(f"The end is anchored: {found.heads[-1]}.")
     for loose in found.loose:
@@ -117,7 +124,7 @@ async def replay(reach: Reach, files: tuple[Path, ...], name: str, *, from_clust
         return
     printing.table(("ID", "RECORDED", "REPLAYED"), [_cells(each) for each in found])
     different, unread = sum(each.differs for each in found), sum(bool(each.problem) for each in found)
-    decisions = f"{len(found)} decision{'' if len(found) == 1 else 's'}"
+    decisions = printing.counted(len(found), "decision")
     printing.note(f"{decisions}: {different} with another verdict, {unread} that cannot be made again.")
     if different:
         click.get_current_context().exit(1)

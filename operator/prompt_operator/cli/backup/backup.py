@@ -59,7 +59,7 @@ async def _of(session: Session, kind: Kind, namespace: str | None) -> list[Manif
 
 def _counted(found: Iterable[Manifest]) -> str:
     counts = Counter(manifest["kind"] for manifest in found)
-    return ", ".join(f"{counts[kind.kind]} {kind.plural}" for kind in KINDS)
+    return ", ".join(printing.counted(counts[kind.kind], kind.kind.lower(), kind.plural) for kind in KINDS)
 
 
 def _place(namespace: str | None) -> str:

@@ -136,7 +136,8 @@ async def restore(session: Session, file: str, source: str, output: str, *, dry_
     taken = archive.read(file)
     chosen = [each for each in taken.objects if source in {"", each["metadata"]["namespace"]}]
     _one_namespace(session, chosen)
-    question = f"Create what is missing of {len(chosen)} objects of {taken.created_at}, from {taken.server}?"
+    objects = printing.counted(len(chosen), "object")
+    question = f"Create what is missing of {objects} of {taken.created_at}, from {taken.server}?"
     options.sure(question, yes=yes or dry_run)
     work = _Restore(session, chosen, file, dry_run)
     await work.run()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prompt_operator.cli import options, printing
+from prompt_operator.cli import arguments, options, printing
 from prompt_operator.cli.doctor.findings import findings
 from prompt_operator.cli.doctor.snapshot import look
 from prompt_operator.cli.errors import Blind, Refused
@@ -40,6 +40,8 @@ def _blind(verb: Callable[..., None]) -> Callable[..., None]:
 @click.option("-A", "--all-namespaces", is_flag=True, help="Objects of all namespaces.")
 @click.option(
     "--operator-url",
+    type=arguments.address,
+    metavar="URL",
     default="",
     help="Address of the operator's health server, such as http://127.0.0.1:8080 behind kubectl port-forward: to see "
     "its Prometheus, ticks and audit trail.",
@@ -47,6 +49,7 @@ def _blind(verb: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--operator",
     "installed",
+    type=arguments.placed,
     default="prompt-operator/prompt-operator",
     show_default=True,
     metavar="NAMESPACE/NAME",
@@ -69,7 +72,9 @@ async def doctor(session: Session, *, all_namespaces: bool, operator_url: str, i
         _print(found, seen)
     else:
         printing.document({"found": [asdict(each) for each in found], "notLookedAt": seen.not_looked}, output)
-    if not operator_url:
+    if seen.answered and not seen.installed:
+        printing.note(f"Not looked at: rights and settings of the operator: none is installed as {installed}.")
+    if not operator_url and seen.installed:
         printing.note("Not asked: the operator itself (--operator-url): whether it reaches Prometheus, ticks, audit.")
     if found or seen.not_looked:
         click.get_current_context().exit(1 if any(each.certain for each in found) else 2)
@@ -90,4 +95,4 @@ def _summary(found: tuple[Finding, ...], prompts: int) -> str:
     wrong = sum(each.certain for each in found)
     unknown = len(found) - wrong
     counts = [f"{wrong or 'nothing'} wrong", *([f"{unknown} not known"] if unknown else [])]
-    return f"{', '.join(counts).capitalize()}; {prompts} prompt{'s' * (prompts != 1)} looked at."
+    return f"{', '.join(counts).capitalize()}; {printing.counted(prompts, 'prompt')} looked at."

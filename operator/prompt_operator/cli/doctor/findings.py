@@ -98,7 +98,8 @@ def _definitions(seen: Snapshot) -> Iterator[Finding]:
             continue
         lacking = sorted(_paths(crdgen.open_api(model)) - _paths(_schema(installed)))
         if lacking:
-            message = f"{model.definition.crd_name} lacks {len(lacking)} fields that this release uses: {lacking[0]}"
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            message = f"{model.definition.crd_name} lacks what this release uses: {lacking[0]}{more}"
             yield _finding("cluster", "CrdOlder", message)
 
 
@@ -149,7 +150,7 @@ def _objects(seen: Snapshot) -> Iterator[Finding]:
     for manifest in (*seen.prompts, *seen.versions, *seen.policies, *seen.experiments):
         conditions = {each["type"]: each for each in (manifest.get("status") or {}).get("conditions") or ()}
         for kind, condition in conditions.items():
-            if _is_wrong(seen, kind, condition):
+            if _is_wrong(seen, kind, condition) and not _told_by_ready(conditions, condition):
                 yield _of(seen, manifest, condition["reason"], condition["message"])
         if _unseen(seen, manifest):
             change = "its latest change" if conditions else "it at all"
@@ -165,6 +166,14 @@ def _is_wrong(seen: Snapshot, kind: str, condition: Mapping[str, Any]) -> bool:
     if kind in {"Healthy", "Propagated"}:
         return bool(status != "True")
     return bool(status != _FINE.get(kind, status))
+
+
+def _told_by_ready(conditions: Mapping[str, Mapping[str, Any]], condition: Mapping[str, Any]) -> bool:
+    """Tell whether Ready is False for the same thing and says more: RolledBack ends with the words of VersionHeld."""
+    ready = conditions.get("Ready", {})
+    return bool(
+        condition["type"] == "Stalled" and ready.get("status") == "False" and condition["message"] in ready["message"]
+    )
 
 
 def _lasting(seen: Snapshot, condition: Mapping[str, Any]) -> bool:

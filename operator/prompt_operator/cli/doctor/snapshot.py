@@ -77,6 +77,8 @@ class Snapshot:
     """`settings`, `lease`, `admission`: the server said that there is none."""
     checks: dict[str, str] = field(default_factory=dict)
     """Failing checks of the operator's /health/deep, by name; and `http` when it does not answer."""
+    installed: bool = True
+    """There is a Lease or settings where the operator should be; a local run has neither."""
     answered: bool = False
     """The operator said itself how it is."""
     not_looked: list[str] = field(default_factory=list)
@@ -107,6 +109,12 @@ async def look(session: Session, home: tuple[str, str], url: str, namespace: str
     await _operator(session, seen)
     if url:
         await _health(seen, url)
+    if not seen.installed and not seen.answered:
+        place = "/".join(seen.home)
+        seen.not_looked.append(
+            f"the operator: there is none installed as {place}. Is it elsewhere in the cluster, say where: --operator; "
+            "does it run outside, as on your machine, ask it: --operator-url"
+        )
     return seen
 
 
@@ -151,9 +159,7 @@ async def _operator(session: Session, seen: Snapshot) -> None:
     await _lease(session, seen)
     if seen.absent >= {"settings", "lease"}:
         seen.absent -= {"settings", "lease"}
-        seen.not_looked.append(
-            f"the operator: {seen.home[0]} has neither its Lease nor its settings: say where it is (--operator)"
-        )
+        seen.installed = False
         return
     await _rights(session, seen)
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from prompt_client import wire
 from prompt_operator.api.common import rfc3339
+from prompt_operator.cli.printing import counted
 from prompt_operator.cli.reading import when
 from prompt_operator.cli.view.diff import compared
 from prompt_operator.core.audit.inputs import case_of
@@ -46,7 +47,7 @@ def timeline(prompt: Prompt, decision: Decision, rollbacks: Sequence[PromptRollb
     ]
     told = sorted((moment for moment in moments if moment[0] >= start), key=lambda moment: moment[0])
     if len(told) > _MOMENTS:
-        yield f"… {len(told) - _MOMENTS} earlier moments are left out"
+        yield f"… {counted(len(told) - _MOMENTS, 'earlier moment')} left out"
     yield from (f"{rfc3339(at)}  {text}" for at, text in told[-_MOMENTS:])
 
 
@@ -105,7 +106,7 @@ def _measured(measurement: Measurement) -> str:
     metric, value = METRICS.get(measurement.metric), float(measurement.value)
     shown = format_value(metric, value) if metric else measurement.value
     of = f" of {measurement.version}" if measurement.version else ""
-    return f"{shown}{of}" + (f" ({measurement.samples} samples)" if measurement.samples is not None else "")
+    return f"{shown}{of}" + (f" ({counted(measurement.samples, 'sample')})" if measurement.samples is not None else "")
 
 
 # --- guards
@@ -156,7 +157,7 @@ def changes(old: PromptVersion, new: PromptVersion, known_hash: str | None, comm
     lines = [*compared(old, new, "content"), *compared(old, new, "settings")]
     yield from islice(lines, _DIFFERENCES)
     if len(lines) > _DIFFERENCES:
-        yield f"… {len(lines) - _DIFFERENCES} more lines: {command}"
+        yield f"… {counted(len(lines) - _DIFFERENCES, 'more line')}: {command}"
     if not lines:
         yield "Nothing: content and settings are the same. The cause lies elsewhere."
     if new.spec.message:

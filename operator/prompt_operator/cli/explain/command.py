@@ -9,7 +9,7 @@ import click
 from pydantic import ValidationError
 
 from prompt_operator.adapters.profiles import load_profiles
-from prompt_operator.cli import options, printing, reading
+from prompt_operator.cli import arguments, options, printing, reading
 from prompt_operator.cli.errors import sentence
 from prompt_operator.cli.explain.sections import Case, rejected, sections
 from prompt_operator.core.policy import effective
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=arguments.PROMPT)
 @click.option(
     "--texts/--no-texts",
     default=True,

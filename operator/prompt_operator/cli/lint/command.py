@@ -37,12 +37,8 @@ def _print(found: list[Finding], objects: int) -> None:
     for finding in found:
         click.secho(str(finding), fg="red" if finding.severity == ERROR else "yellow")
     errors = sum(finding.severity == ERROR for finding in found)
-    counts = (_counted(errors, "error"), _counted(len(found) - errors, "warning"), _counted(objects, "object"))
-    printing.note("{}, {} in {}".format(*counts))
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
+    counts = {"error": errors, "warning": len(found) - errors, "object": objects}
+    printing.note("{}, {} in {}".format(*(printing.counted(count, word) for word, count in counts.items())))
 
 
 def _members(finding: Finding) -> dict[str, str | int]:

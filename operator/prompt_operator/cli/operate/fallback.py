@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prompt_operator.cli import options, patching
+from prompt_operator.cli import arguments, options, patching
 
 if TYPE_CHECKING:
     from prompt_operator.cli.session import Session
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=arguments.PROMPT)
 @options.yes
 @options.in_cluster
 async def fallback(session: Session, name: str, *, yes: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prompt_operator.cli import options, patching, printing
+from prompt_operator.cli import arguments, options, patching, printing
 from prompt_operator.core.health import REVIEWED_ANNOTATION
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=arguments.PROMPT)
 @options.in_cluster
 async def review(session: Session, name: str) -> None:
     """Say that you have reviewed a prompt.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prompt_operator.cli import options, patching
+from prompt_operator.cli import arguments, options, patching
 
 if TYPE_CHECKING:
     from prompt_operator.cli.session import Session
@@ -16,10 +16,10 @@ REASON_ANNOTATION = "promptops.dev/suspendReason"
 
 
 @click.command()
-@click.argument("name")
-@click.option("--reason", default="", help="Why; shown by explain until the prompt is resumed.")
+@click.argument("name", type=arguments.PROMPT)
+@click.option("--reason", type=arguments.why, metavar="TEXT", help="Why; shown by explain until the prompt is resumed.")
 @options.in_cluster
-async def suspend(session: Session, name: str, reason: str) -> None:
+async def suspend(session: Session, name: str, reason: str | None) -> None:
     """Stop everything automatic for a prompt.
 
     Applications keep what they are served. A person's rollback still works. Sets spec.suspend to true.

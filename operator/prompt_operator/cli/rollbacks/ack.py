@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prompt_operator.api.promptrollback import PromptRollback
-from prompt_operator.cli import options, printing, reading
+from prompt_operator.cli import arguments, options, printing, reading
 from prompt_operator.cli.rollbacks.signing import sign
 from prompt_operator.ports import PROMPT_ROLLBACK
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("record")
+@click.argument("record", type=arguments.OBJECT)
 @options.reason
 @options.in_cluster
 async def ack(session: Session, record: str, reason: str) -> None:

@@ -8,7 +8,7 @@ import click
 
 from prompt_operator.api.prompt import Prompt
 from prompt_operator.api.promptrollback import PromptRollback
-from prompt_operator.cli import options, printing, reading
+from prompt_operator.cli import arguments, options, printing, reading
 from prompt_operator.cli.errors import Refused
 from prompt_operator.cli.rollbacks.signing import sign
 from prompt_operator.ports import PROMPT, PROMPT_ROLLBACK
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=arguments.OBJECT)
 @options.reason
 @options.yes
 @options.in_cluster

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prompt_operator.cli import options, patching, printing, reading
+from prompt_operator.cli import arguments, options, patching, printing, reading
 from prompt_operator.core.standing import RETRY_ANNOTATION
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=arguments.PROMPT)
 @options.yes
 @options.in_cluster
 async def retry(session: Session, name: str, *, yes: bool) -> None:

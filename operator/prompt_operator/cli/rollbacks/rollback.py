@@ -10,7 +10,7 @@ import click
 from prompt_client import wire
 from prompt_operator.api.common import API_VERSION
 from prompt_operator.api.promptrollback import PromptRollback
-from prompt_operator.cli import options, printing, reading
+from prompt_operator.cli import arguments, options, printing, reading
 from prompt_operator.cli.errors import Refused
 from prompt_operator.ports import PROMPT_ROLLBACK
 
@@ -23,15 +23,26 @@ _LOOK_EVERY = 0.1
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=arguments.PROMPT)
 @options.reason
-@click.option("--to", default="", help="Version to go back to.  [default: its reference, else the newest usable one]")
 @click.option(
-    "--timeout", "seconds", default=10.0, show_default=True, help="Seconds to wait for the operator's answer."
+    "--to",
+    type=arguments.VERSION,
+    metavar="VERSION",
+    help="Version to go back to.  [default: its reference, else the newest usable one]",
+)
+@click.option(
+    "--timeout",
+    "seconds",
+    type=arguments.seconds,
+    metavar="DURATION",
+    default="10s",
+    show_default=True,
+    help="How long to wait for the operator's answer.",
 )
 @options.yes
 @options.in_cluster
-async def rollback(session: Session, name: str, reason: str, to: str, seconds: float, *, yes: bool) -> None:
+async def rollback(session: Session, name: str, reason: str, to: str | None, seconds: float, *, yes: bool) -> None:
     """Go back to an earlier version.
 
     The active version is left and held until somebody releases it. Creates a PromptRollback in your name. Suspend,
@@ -48,7 +59,7 @@ async def rollback(session: Session, name: str, reason: str, to: str, seconds: f
     _tell(session, await _answer(session, name, request["metadata"]["name"], seconds))
 
 
-async def _request(session: Session, name: str, active: str, to: str, reason: str) -> dict[str, Any]:
+async def _request(session: Session, name: str, active: str, to: str | None, reason: str) -> dict[str, Any]:
     target = {"toVersion": to} if to else {}
     return {
         "apiVersion": API_VERSION,

@@ -10,7 +10,7 @@ from prompt_operator.api.experiment import Experiment
 from prompt_operator.api.prompt import Prompt
 from prompt_operator.api.promptrollback import PromptRollback
 from prompt_operator.api.promptversion import PromptVersion
-from prompt_operator.cli import options, printing
+from prompt_operator.cli import arguments, options, printing
 from prompt_operator.cli.errors import Refused
 from prompt_operator.core.retention import Surroundings, kept
 from prompt_operator.ports import EXPERIMENT, PROMPT, PROMPT_ROLLBACK, PROMPT_VERSION
@@ -23,7 +23,7 @@ _HEADERS = ("PROMPT", "VERSION", "PRUNE", "WHY IT STAYS")
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, type=arguments.PROMPT)
 @click.option("--all", "everything", is_flag=True, help="All prompts of the namespace.")
 @click.option("--dry-run", is_flag=True, help="Only show what would go and what stays.")
 @options.yes
@@ -41,11 +41,13 @@ async def prune(session: Session, names: tuple[str, ...], *, everything: bool, d
     _print(plan)
     going = {place for place, why in plan.items() if not why}
     if dry_run or not going:
-        printing.note(f"{len(going)} versions would be deleted." if going else "There is nothing to delete.")
+        printing.note(
+            f"{printing.counted(len(going), 'version')} would be deleted." if going else "There is nothing to delete."
+        )
         return
-    options.surely(f"Delete {len(going)} versions for good?", yes=yes)
+    options.surely(f"Delete {printing.counted(len(going), 'version')} for good?", yes=yes)
     deleted = await _delete(session, names, going)
-    printing.heading(f"{deleted} versions were deleted.")
+    printing.heading(f"Deleted {printing.counted(deleted, 'version')}.")
 
 
 Place = tuple[str, str]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prompt_operator.api.prompt import Prompt
-from prompt_operator.cli import options, patching, printing, reading
+from prompt_operator.cli import arguments, options, patching, printing, reading
 from prompt_operator.cli.errors import Refused
 from prompt_operator.core.versions import ACCEPTED_HASH_ANNOTATION, ACCEPTED_REASON_ANNOTATION, record_of
 from prompt_operator.ports import PROMPT, PROMPT_VERSION
@@ -23,10 +23,17 @@ _MEANING = (
 
 
 @click.command()
-@click.argument("name")
-@click.argument("version")
+@click.argument("name", type=arguments.PROMPT)
+@click.argument("version", type=arguments.VERSION)
 @options.reason
-@click.option("--hash", "looked_at", default="", help="The hash you looked at; refused if it is another one by now.")
+@click.option(
+    "--hash",
+    "looked_at",
+    type=arguments.HASH,
+    metavar="HASH",
+    default="",
+    help="The hash you looked at; refused if it is another one by now.",
+)
 @options.yes
 @options.in_cluster
 async def rehash(session: Session, name: str, version: str, reason: str, looked_at: str, *, yes: bool) -> None:

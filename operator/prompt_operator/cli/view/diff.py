@@ -9,7 +9,7 @@ import click
 import yaml
 
 from prompt_client import wire
-from prompt_operator.cli import options, printing, reading
+from prompt_operator.cli import arguments, options, printing, reading
 from prompt_operator.cli.errors import Refused
 from prompt_operator.cli.view.get import content_lines
 from prompt_operator.core.projection import entry_of
@@ -24,9 +24,9 @@ _CONTENT = ("text", "messages")
 
 
 @click.command()
-@click.argument("name")
-@click.argument("v1")
-@click.argument("v2", required=False)
+@click.argument("name", type=arguments.PROMPT)
+@click.argument("v1", type=arguments.VERSION)
+@click.argument("v2", type=arguments.VERSION, required=False)
 @options.in_cluster
 async def diff(session: Session, name: str, v1: str, v2: str | None) -> None:
     """Compare two versions.

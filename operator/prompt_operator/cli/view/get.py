@@ -10,7 +10,7 @@ import yaml
 
 from prompt_operator.api.common import rfc3339
 from prompt_operator.api.prompt import Prompt
-from prompt_operator.cli import options, printing, reading
+from prompt_operator.cli import arguments, options, printing, reading
 from prompt_operator.cli.errors import Refused
 from prompt_operator.core.conditions import find
 from prompt_operator.core.reasons import ConditionType
@@ -58,7 +58,7 @@ class Row:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", type=arguments.PROMPT, required=False)
 @click.option("-A", "--all-namespaces", is_flag=True, help="Prompts of all namespaces.")
 @click.option("--text", is_flag=True, help="Print the content of the active version of NAME instead.")
 @options.output

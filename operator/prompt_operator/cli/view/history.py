@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prompt_operator.api.common import rfc3339
-from prompt_operator.cli import options, printing, reading
+from prompt_operator.cli import arguments, options, printing, reading
 
 if TYPE_CHECKING:
     from prompt_operator.api.promptstatus import HistoryEntry
@@ -18,7 +18,7 @@ _HASH = len("sha256:") + 12
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=arguments.PROMPT)
 @options.output
 @options.in_cluster
 async def history(session: Session, name: str, output: str) -> None:
