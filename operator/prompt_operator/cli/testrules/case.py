@@ -167,7 +167,9 @@ class _Reader:
                 (), f"unknown metrics.profile '{policy.profile}': {did_you_mean(policy.profile, self.profiles)}"
             )
             return None
-        return Evidence(policy.min_samples, policy.alert_confidence, policy.rollback_confidence, profile)
+        return Evidence(
+            policy.min_samples, policy.alert_confidence, policy.rollback_confidence, profile, policy.unknown_after
+        )
 
     # --- series
 

@@ -20,7 +20,7 @@ from prompt_operator.core.rules.measure import Amount, Histogram, Identity, Meas
 from prompt_operator.core.rules.metrics import CustomSeries, Quantity, Total
 from prompt_operator.core.rules.model import Action
 from prompt_operator.core.rules.reasons import Reason
-from prompt_operator.core.rules.streak import State, start, step
+from prompt_operator.core.rules.streak import FOREVER, State, start, step
 from prompt_operator.core.rules.units import format_window
 from prompt_operator.core.rules.values import format_value
 from prompt_operator.core.rules.verdict import judge
@@ -63,6 +63,8 @@ class Evidence:
     alert_confidence: float
     rollback_confidence: float
     profile: Profile
+    unknown_after: timedelta = FOREVER
+    """What was seen before a rule was unknown for longer counts no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ def play(rules: tuple[Rule, ...], given: Given, evidence: Evidence, *, until: ti
                 _MIDNIGHT + at,
                 hold=rule.hold,
                 keep_firing_for=rule.keep_firing_for,
+                forget_after=max(evidence.unknown_after, given.interval),
             )
             yield Moment(at, rule, streaks[rule.name].state, alert, surely)
 
