@@ -18,6 +18,7 @@ from prompt_operator.core.rules.reasons import Reason
 from prompt_operator.core.rules.streak import State
 from prompt_operator.engine.ruleclock import RuleClock
 from prompt_operator.engine.store import Name
+from prompt_operator.engine.watched import Round, Watched
 from prompt_operator.ports import DEFAULT_SOURCE
 from prompt_operator.telemetry import Telemetry
 
@@ -443,3 +444,28 @@ def test_a_prompt_without_traffic_stays_cheap_without_recording_rules() -> None:
     before = bench.reading().at
     bench.tick(seconds=15)
     assert bench.reading().at == before
+
+
+def test_one_prompt_that_cannot_be_judged_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of our own in one version's rules is told once; all others are judged, and so is it once it is well."""
+    bench, look = Bench(), Watched.look
+
+    def broken(self: Watched, name: Name, tick: Round) -> bool:
+        if name == OTHER:
+            raise ZeroDivisionError("ours")
+        return look(self, name, tick)
+
+    monkeypatch.setattr(Watched, "look", broken)
+    bench.watch(name=OTHER)
+    bench.watch()
+    bench.tick(minutes=3)
+    bench.tick(seconds=15)
+    assert bench.reading().streak.firing
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert "rules of shop/farewell could not be judged" in told[0]
+    monkeypatch.undo()
+    bench.tick(seconds=15)
+    assert bench.rules.readings(OTHER) is not None

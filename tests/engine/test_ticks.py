@@ -63,3 +63,25 @@ def test_a_tick_that_takes_too_long_skips_the_next_ones() -> None:
         assert [due for due, _ in seen] == [T0 + timedelta(seconds=TICK * (0.5 + number)) for number in (0, 3, 4)]
 
     play(story(World()))
+
+
+def test_ticks_that_fail_are_no_ticks() -> None:
+    """The clock goes on, and the deep health check says for how long nothing was judged."""
+
+    async def story(world: World) -> None:
+        async with world.running() as engine:
+            began = asyncio.Event()
+
+            async def tick(_: datetime | None = None) -> None:
+                began.set()
+                raise ZeroDivisionError("ours")
+
+            engine.rules.tick = tick  # type: ignore[assignment, method-assign]
+            task = asyncio.create_task(engine.tick_forever())
+            await asyncio.sleep(TICK * 10)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert began.is_set()
+            assert engine.late >= TICK * 6
+
+    play(story(World()))

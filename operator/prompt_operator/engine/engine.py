@@ -126,7 +126,7 @@ class Engine:
 
     @property
     def late(self) -> float:
-        """Seconds by which the last tick of the rules is overdue, 0 while it is not."""
+        """Seconds by which the last whole tick of the rules is overdue, 0 while it is not."""
         since = self._clock.monotonic() - self._ticked_at
         return max(since - 3 * self._pace.tick, 0.0)
 
@@ -301,7 +301,8 @@ class Engine:
                 await self.rules.tick(self._clock.now() - timedelta(seconds=late))
             except Exception:  # noqa: BLE001  one bad tick must not end the clock
                 _log.exception("a tick of the rules failed; they keep their state, the next tick tries again")
-            self._ticked_at = self._clock.monotonic()
+            else:
+                self._ticked_at = self._clock.monotonic()
             passed = max(1, int((loop.time() - due) // self._pace.tick) + 1)
             self._telemetry.ticks_skipped.inc(passed - 1)
             due += self._pace.tick * passed

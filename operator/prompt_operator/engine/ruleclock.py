@@ -6,6 +6,7 @@ Nothing here writes. What a rule means for its prompt is decided by the reconcil
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from prompt_operator.core.rules.profile import Profile
     from prompt_operator.ports import Clock, Metrics
     from prompt_operator.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
 
 _BREATH = 50  # prompts judged before other work gets a turn on the event loop: some 5 ms
 
@@ -64,6 +67,8 @@ class RuleClock:
         self._watched: dict[Name, Watched] = {}
         self._inquiries: dict[Asked, Inquiry] = {}
         self._arranged = True
+        self._faulty: set[Name] = set()
+        """Prompts whose rules could not be judged at the last look, by a fault of ours."""
         self.outages = Outages(telemetry)
         self.judged_at: datetime | None = None
         """When the prompts of a source were judged the last time."""
@@ -105,6 +110,9 @@ class RuleClock:
         """Judge this prompt no longer."""
         if self._watched.pop(name, None) is not None:
             self._arranged = False
+        if name in self._faulty:
+            self._faulty.discard(name)
+            self._telemetry.issues.over(_subject(name), self._clock.now())
 
     def readings(self, name: Name) -> Readings | None:
         """Return what is known of a prompt's rules; None before the first tick."""
@@ -188,9 +196,31 @@ class RuleClock:
             if position % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
             unchanged = self._watched.get(name) is watched and _asked(watched.policy) == asked
-            if unchanged and watched.settled(answered.shared.at) and watched.look(name, answered):
+            if unchanged and watched.settled(answered.shared.at) and self._look(name, watched, answered):
                 woken.append(name)
         return woken
+
+    def _look(self, name: Name, watched: Watched, answered: Round) -> bool:
+        """Judge one prompt; a fault of ours in its rules keeps nobody else's from being judged."""
+        try:
+            wake = watched.look(name, answered)
+        except Exception as error:  # noqa: BLE001  whatever it is
+            self._note_fault(name, error, answered.now)
+            return False
+        if name in self._faulty:
+            self._faulty.discard(name)
+            self._telemetry.issues.over(_subject(name), answered.now)
+        return wake
+
+    def _note_fault(self, name: Name, error: Exception, now: datetime) -> None:
+        message = f"could not be judged, which is a fault of the operator: {error!r}"
+        if self._telemetry.issues.seen(_subject(name), message, now):
+            _log.exception("%s %s. They keep their state and grow old; all others are judged", _subject(name), message)
+        self._faulty.add(name)
+
+
+def _subject(name: Name) -> str:
+    return f"rules of {name.namespace}/{name.name}"
 
 
 def _asked(policy: Effective) -> Asked:

@@ -107,7 +107,7 @@ def _rules(running: Running) -> Check:
     if not running.leading:
         return Check(ok=None, message="in stand-by: the operator that holds the Lease judges them")
     late = running.engine.late
-    return _well_unless(f"the last tick of the rules is {late:.0f} s overdue" if late > 0 else "")
+    return _well_unless(f"the last whole tick of the rules is {late:.0f} s overdue" if late > 0 else "")
 
 
 def _render(running: Running) -> Check:
