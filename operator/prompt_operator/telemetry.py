@@ -167,6 +167,9 @@ class Telemetry:
             "prompt_operator_rollback_outcomes_total", "Rollbacks judged after their recovery window.", "outcome"
         )
         self.refusals = self._counter("prompt_operator_refusals_total", "Rollbacks refused, by guard.", "guard")
+        self.common_causes = self._gauge(
+            "prompt_operator_common_causes", "What many failing prompts share now: open incidents, by kind.", "kind"
+        )
         self._audit_metrics()
 
     def _audit_metrics(self) -> None:
@@ -183,6 +186,11 @@ class Telemetry:
         self.audit_head = self._gauge(
             "prompt_operator_audit_head_seq",
             "Number of the last entry of this process's chain: the one writer that it is.",
+            "writer",
+        )
+        self.audit_head_hash = self._gauge(
+            "prompt_operator_audit_head_hash",
+            "The first 13 hexadecimal digits of that entry's hash, as a number.",
             "writer",
         )
 

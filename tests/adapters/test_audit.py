@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import generate_latest
 from tests.core.audit.trails import a_chain, an_entry
 from tests.core.builders import NAMESPACE, after
 from tests.engine.fake_time import play
@@ -236,6 +237,27 @@ def test_the_head_is_anchored_once_a_minute_and_at_the_end() -> None:
         await again.aclose()
         assert len(heads(cluster)) == 2, "the heads of earlier writers stay"
         assert verify(sink.lines, heads(cluster)).loose == ()
+
+    play(scenario())
+
+
+def test_the_head_is_a_metric_too() -> None:
+    """Number and hash of the last line, as they stand in the exposition: whoever scrapes it finds a cut-off end."""
+
+    async def scenario() -> None:
+        sink = Memory()
+        trail = await begin(a_trail(sink))
+        trail.offer(an_entry("e-1"))
+        await trail.aclose()
+        exposed = generate_latest(trail._telemetry.registry).decode().splitlines()
+        seq, prefix = (
+            float(line.split()[-1])
+            for what in ("seq", "hash")
+            for line in exposed
+            if line.startswith(f'prompt_operator_audit_head_{what}{{writer="pod-b-00000002"}}')
+        )
+        last = read(sink.lines[-1]).members
+        assert (f"{seq:.0f}", f"{int(prefix):013x}") == (last["seq"], last["hash"].removeprefix("sha256:")[:13])
 
     play(scenario())
 

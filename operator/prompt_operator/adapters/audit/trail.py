@@ -229,6 +229,7 @@ class AuditTrail:
         await self._insist(lambda: self._sink.append(lines))
         self._head, self._lost_told = head, lost
         self._telemetry.audit_head.labels(self.writer).set(head.seq)
+        self._telemetry.audit_head_hash.labels(self.writer).set(head.prefix)
         for entry in batch:
             self._telemetry.audit_entries.labels(entry.verb.value).inc()
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prompt_operator.core.audit.entry import Entry
 
 FORM = "promptops.dev/audit/v1"
+_DIGITS = 13
 _DOMAIN = b"promptops.dev/audit/v1\n"
 
 
@@ -32,6 +33,11 @@ class Head(NamedTuple):
     writer: str
     seq: int
     hash: str
+
+    @property
+    def prefix(self) -> int:
+        """The first 52 bits of the hash: what a metric, whose values are doubles, holds exactly."""
+        return int(self.hash.removeprefix("sha256:")[:_DIGITS], 16)
 
     def __str__(self) -> str:
         return f"seq {self.seq} of {self.writer}"
