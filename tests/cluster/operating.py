@@ -234,7 +234,7 @@ class Operated:
         """Judge the rules of what is served once, and wait for what follows."""
         assert self.running is not None
         await self.settle()  # a version may be served a moment before its rules are watched
-        await self.within(self.running.engine.rules.tick())
+        await self.within(self.running.engine.tick())
         await self.settle()
 
     async def look_again(self) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.cluster.looking import sample
 from tests.cluster.operating import operated
 from tests.faults.scene import AT_ONCE, BAD, GOOD, ONE_RULE
 
@@ -71,8 +72,14 @@ async def objections(operator: Operated) -> set[str]:
     return {(await operator.condition("Healthy", name))["reason"] for name in left}
 
 
+def incidents(operator: Operated) -> list[tuple[str, bool]]:
+    """Return the subjects of what /diagnostics lists, and whether it is over."""
+    assert operator.running is not None
+    return [(each["subject"], each["until"] is not None) for each in operator.running.telemetry.issues.document()]
+
+
 async def test_a_common_cause_stops_every_rollback_and_is_named(operator: Operated) -> None:
-    """Half of the prompts on one model fail: nothing switches, each names the model; alone, one is rolled back."""
+    """Half of the prompts on one model fail: nothing switches, one incident names it; alone, one is rolled back."""
     operator.clock.offset += timedelta(minutes=61)
     traffic(operator, *NAMES[:3])
     for _ in range(2):
@@ -82,10 +89,16 @@ async def test_a_common_cause_stops_every_rollback_and_is_named(operator: Operat
     assert healthy["reason"] == "CorrelatedBreach"
     assert "3 of 6 prompts of model acme/large breach at once" in healthy["message"]
     assert sorted(r["spec"]["guard"] for r in await operator.records()) == ["CorrelatedBreach"] * 3
+    assert incidents(operator) == [("common cause model acme/large", False)]
+    assert sample(operator, "prompt_operator_common_causes", kind="model") == 1.0
     traffic(operator, NAMES[0])
     await operator.tick()
     await operator.until_served("1.0.0", NAMES[0])
     assert await switched(operator) == [NAMES[0]]
+    operator.clock.offset += timedelta(minutes=6)
+    await operator.tick()
+    assert incidents(operator) == [("common cause model acme/large", True)]
+    assert sample(operator, "prompt_operator_common_causes", kind="model") == 0.0
 
 
 async def test_versions_released_together_are_each_rolled_back(operator: Operated) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.core.builders import (
     NAMESPACE,
     PROMPT,
+    T0,
     V1,
     V2,
     a_config_map,
@@ -15,7 +16,7 @@ from tests.core.builders import (
     a_version_manifest,
 )
 
-from prompt_operator.api.common import API_VERSION
+from prompt_operator.api.common import API_VERSION, rfc3339
 from prompt_operator.engine.store import Key, Name, Store
 from prompt_operator.ports import (
     CONFIG_MAP,
@@ -195,3 +196,19 @@ def test_facts_do_not_change_under_a_decision() -> None:
     store.observe(PROMPT_VERSION, at(a_version_manifest(V1, stage="Deprecated"), 2))
     assert before[V1].stage == "Staged"
     assert store.versions_of(NAME)[V1].stage == "Deprecated"
+
+
+@pytest.mark.parametrize(("kind", "counted"), [("Rollback", True), ("ManualRollback", False)])
+def test_a_rollback_counts_before_its_record_is_written(kind: str, counted: bool) -> None:  # noqa: FBT001  a factor
+    """Over the whole cluster: by rule only, once with its record, and no more when the prompt is gone."""
+    store = Store()
+    decision = {"id": "record-1", "kind": kind, "decision": "Executed", "from": V2, "to": V1, "at": rfc3339(T0)}
+    store.observe(PROMPT_KIND, a_prompt() | {"status": {"decision": decision}})
+    expected = {Name(NAMESPACE, "record-1"): T0} if counted else {}
+    assert store.automatic_rollbacks() == expected
+    if counted:
+        store.observe(PROMPT_ROLLBACK, a_record_manifest("record-1"))
+        assert store.automatic_rollbacks() == expected
+        store.forget(PROMPT_ROLLBACK, NAMESPACE, "record-1", "uid-record-1")
+    store.forget(PROMPT_KIND, NAMESPACE, PROMPT, "uid-1")
+    assert store.automatic_rollbacks() == {}

@@ -22,11 +22,14 @@ FEWEST = 5
 JUST_SWITCHED = timedelta(hours=1)
 
 
+KINDS = ("namespace", "provider", "model")
+
+
 class Factor(NamedTuple):
     """What prompts have in common."""
 
     kind: str
-    """namespace, provider or model."""
+    """One of KINDS."""
     value: str
 
     def __str__(self) -> str:
@@ -63,6 +66,9 @@ class CommonCause:
 
     factor: Factor
     tally: Tally
+
+    def __str__(self) -> str:
+        return f"{self.tally.breaching} of {self.tally.comparable} prompts of {self.factor} breach at once"
 
 
 def factors_of(namespace: str, version: VersionRecord | None) -> tuple[Factor, ...]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from prompt_operator.api.promptrollback import PromptRollbackStatus
     from prompt_operator.api.promptstatus import Decision, PromptStatus
     from prompt_operator.core.audit.entry import Entry
+    from prompt_operator.core.correlation import CommonCause
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Tell:
     action: str
     note: str
     rollback: str = ""
+    guard: str = ""
+    """Which safeguard objected, where no record counts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +135,5 @@ class Plan:
     """Not a plan yet: this version's content (and the ConfigMap's name) must be read, then decide again."""
     decision: Decision | None = None
     """The rollback that these effects carry out."""
+    common_cause: CommonCause | None = None
+    """Why a rule that fires carries out none: many prompts fail at once."""

@@ -74,7 +74,12 @@ def reconcile(facts: Facts, now: datetime) -> Plan:
     outcome = _decide(facts, now)
     if outcome.projection.read_content_of:
         return Plan(read_content_of=outcome.projection.read_content_of)
-    return Plan(tuple(_effects(outcome, now)), _wake_at(outcome, now), decision=outcome.turn.decision)
+    return Plan(
+        tuple(_effects(outcome, now)),
+        _wake_at(outcome, now),
+        decision=outcome.turn.decision,
+        common_cause=outcome.turn.common_cause,
+    )
 
 
 def troubled(facts: Facts, message: str, now: datetime) -> PromptStatus | None:

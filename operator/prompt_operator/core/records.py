@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def passing_told(facts: Facts, refused: Iterable[Refused], after: PromptStatus) 
     if new is None or (old is not None and old.reason == new.reason):
         return
     shown = (each for each in refused if each.refusal.objection in PASSING and each.refusal.objection == new.reason)
-    yield from (_told(facts, each) for each in islice(shown, 1))
+    yield from (replace(_told(facts, each), guard=each.refusal.objection) for each in islice(shown, 1))
 
 
 def record_of_refused_request(facts: Facts, refused: RefusedRequest, now: datetime) -> tuple[Effect, ...]:

@@ -118,7 +118,7 @@ class Applier:
                 await self.cluster.delete(PROMPT_ROLLBACK, namespace, name, uid=uid)
                 self.store.forget(PROMPT_ROLLBACK, namespace, name, uid)
             case Tell():
-                self.events.publish(self._happening(prompt, effect))
+                self._tell(prompt, effect)
             case WriteStatus() | Audit() | AuditRecord():
                 raise AssertionError("done by apply, which keeps track of the resourceVersion")
             case other:
@@ -185,6 +185,11 @@ class Applier:
         observed = self.store.config_maps.get(Name(answer["metadata"]["namespace"], answer["metadata"]["name"]))
         if observed is not None and not observed.intact:
             self.wake(keys)
+
+    def _tell(self, prompt: Prompt, effect: Tell) -> None:
+        self.events.publish(self._happening(prompt, effect))
+        if effect.guard:
+            self.telemetry.refusals.labels(effect.guard).inc()
 
     def _happening(self, prompt: Prompt, tell: Tell) -> Happening:
         namespace = prompt.metadata.namespace

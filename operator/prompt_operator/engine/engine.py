@@ -16,6 +16,7 @@ from prompt_operator.core.mode import Mode
 from prompt_operator.core.plan import Plan, WriteStatus
 from prompt_operator.core.reconcile import effective_mode, reconcile, troubled
 from prompt_operator.engine.apply import Applier
+from prompt_operator.engine.commoncauses import CommonCauses
 from prompt_operator.engine.companions import Companions, Known
 from prompt_operator.engine.freezing import Freezing
 from prompt_operator.engine.gather import Surroundings, gather, read_content
@@ -115,6 +116,7 @@ class Engine:
             explain=rule_metrics == "all",
         )
         self._neighbours = Neighbours(self.store, self.rules, cluster)
+        self._causes = CommonCauses(telemetry)
         self.freezing = Freezing(sources, profiles, clock, self._wake_prompt)
         self._namespaces = namespaces
         telemetry.registry.register(RuleGauges(self.rules.snapshots, rule_metrics))
@@ -232,6 +234,8 @@ class Engine:
 
     def _done(self, key: Key, name: Name, facts: Facts, plan: Plan) -> None:
         self._failures.pop(key, None)
+        if plan.common_cause is not None:
+            self._causes.note(plan.common_cause, self._clock.now())
         written = [effect.status for effect in plan.effects if isinstance(effect, WriteStatus)]
         status = written[-1] if written else facts.prompt.status
         since = self._changed.pop(key, None)
@@ -289,6 +293,11 @@ class Engine:
         """Return the loops that ask metric sources; none without a source."""
         return (self.tick_forever(), self.freezing.forever(self._pace.tick)) if self._sources else ()
 
+    async def tick(self, due: datetime | None = None) -> None:
+        """Judge the rules, as of a due instant or now; what no guard named for a while is over."""
+        await self.rules.tick(due)
+        self._causes.keep(self._clock.now())
+
     async def tick_forever(self) -> None:
         """Judge the rules once per tick, as of its due instant; a tick that takes too long skips the next one."""
         loop = asyncio.get_running_loop()
@@ -298,7 +307,7 @@ class Engine:
             late = max(loop.time() - due, 0.0)
             self._telemetry.tick_lag.set(late)
             try:
-                await self.rules.tick(self._clock.now() - timedelta(seconds=late))
+                await self.tick(self._clock.now() - timedelta(seconds=late))
             except Exception:  # noqa: BLE001  one bad tick must not end the clock
                 _log.exception("a tick of the rules failed; they keep their state, the next tick tries again")
             else:

@@ -10,6 +10,7 @@ from prompt_operator.core.correlation import Witness, factors_of, tallies_of
 from prompt_operator.core.facts import Elsewhere
 from prompt_operator.core.rules.judgement import Verdict
 from prompt_operator.core.rules.model import Action
+from prompt_operator.engine.store import Name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from prompt_operator.core.facts import Readings
     from prompt_operator.core.plan import Plan
     from prompt_operator.engine.ruleclock import RuleClock
-    from prompt_operator.engine.store import Name, Store
+    from prompt_operator.engine.store import Store
     from prompt_operator.ports import Cluster
 
 _NOTHING = Elsewhere()
@@ -31,7 +32,7 @@ class Neighbours:
     def __init__(self, store: Store, rules: RuleClock, cluster: Cluster) -> None:
         self._store, self._rules, self._cluster = store, rules, cluster
         self._under_way: dict[Name, datetime] = {}
-        """Rollbacks that were decided and whose record is being written."""
+        """Rollbacks that are being decided, by record: status may not tell of them yet."""
         self._tallies: Mapping[Factor, Tally] = {}
         self._tallied_at: datetime | None = None
 
@@ -42,7 +43,7 @@ class Neighbours:
         skew = self._cluster.server_skew
         return Elsewhere(
             skew=None if skew is None else timedelta(seconds=skew),
-            rollbacks=(*self._store.automatic_rollbacks(), *self._under_way.values()),
+            rollbacks=tuple({**self._under_way, **self._store.automatic_rollbacks()}.values()),
             tallies=self._tally(now),
         )
 
@@ -65,10 +66,14 @@ class Neighbours:
 
     @contextmanager
     def counting(self, name: Name, plan: Plan, now: datetime) -> Iterator[None]:
-        """Count the rollback of this plan from before its first write until its record counts or it failed."""
-        if plan.decision is not None and plan.decision.kind == "Rollback":
-            self._under_way[name] = now
+        """Count the rollback of this plan from before its first write until status tells of it or it failed."""
+        decision = plan.decision
+        if decision is None or decision.kind != "Rollback":
+            yield
+            return
+        record = Name(name.namespace, decision.id)
+        self._under_way[record] = now
         try:
             yield
         finally:
-            self._under_way.pop(name, None)
+            self._under_way.pop(record, None)

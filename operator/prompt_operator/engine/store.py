@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
@@ -22,7 +23,6 @@ from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT, PROMPT_POLICY,
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
 
     from prompt_operator.core.ledger import RollbackRecord
     from prompt_operator.core.managed import Acts
@@ -75,6 +75,8 @@ class PromptRecord:
     """Rules that fire."""
     serving: tuple[str, str]
     """Active version and since when; versions tell it in their own status."""
+    decided: tuple[str, datetime] | None
+    """Id and instant of the last decision, where that was a rule's rollback."""
     manifest: bytes = field(repr=False)
 
     def parsed(self) -> Prompt:
@@ -114,6 +116,8 @@ class Store:
         self.versions: dict[Name, VersionRecord] = {}
         self.rollbacks: dict[Name, RollbackRecord] = {}
         self.config_maps: dict[Name, ObservedConfigMap] = {}
+        self._decided: dict[Name, tuple[Name, datetime]] = {}
+        """Prompt -> the record, there or not, and the instant of the automatic rollback that its status tells of."""
         self._gone: dict[str, int] = {}
         """uid of an object that ended -> the resourceVersion of its end."""
         self._versions_of: dict[Name, dict[str, VersionRecord]] = {}
@@ -151,9 +155,10 @@ class Store:
         """Return one PromptVersion of a prompt."""
         return self._versions_of.get(prompt, {}).get(version)
 
-    def automatic_rollbacks(self) -> tuple[datetime, ...]:
-        """Return when rules rolled back, over all prompts whose records are held."""
-        return tuple(record.at for record in self.rollbacks.values() if record.executed and record.automatic)
+    def automatic_rollbacks(self) -> dict[Name, datetime]:
+        """Return when rules rolled back, over all prompts, by record; also where the record is not written yet."""
+        recorded = {n: record.at for n, record in self.rollbacks.items() if record.executed and record.automatic}
+        return {**dict(self._decided.values()), **recorded}
 
     def policy_of(self, record: PromptRecord, namespace: str) -> tuple[PromptPolicySpec | None, str]:
         """Return the policy a prompt is under, and the name of one that it asks for and that does not exist."""
@@ -246,12 +251,16 @@ class Store:
         if name in table:
             self._drop(kind, name, table[name])
         table[name] = record
+        if kind == PROMPT and record.decided is not None:
+            self._decided[name] = Name(name.namespace, record.decided[0]), record.decided[1]
         index = self._index(kind)
         if index is not None:
             index.setdefault(Name(name.namespace, record.prompt), {})[_index_key(kind, record)] = record
 
     def _drop(self, kind: Kind, name: Name, record: Any) -> None:
         del self._table(kind)[name]
+        if kind == PROMPT:
+            self._decided.pop(name, None)
         index, prompt = self._index(kind), Name(name.namespace, getattr(record, "prompt", ""))
         if index is not None and prompt in index:
             index[prompt].pop(_index_key(kind, record), None)
@@ -324,8 +333,15 @@ def _prompt_record(manifest: Manifest) -> PromptRecord:
         policy=(manifest["spec"].get("policyRef") or {}).get("name", ""),
         desired_by=_manager_of_version(metadata.get("managedFields") or ()),
         acts=acts_of(manifest, REQUESTS.values()),
+        decided=_decided(status.get("decision") or {}),
         manifest=json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode(),
     )
+
+
+def _decided(decision: Mapping[str, Any]) -> tuple[str, datetime] | None:
+    if decision.get("kind") != "Rollback":
+        return None
+    return decision["id"], datetime.fromisoformat(decision["at"])
 
 
 def _holding(status: Mapping[str, Any]) -> frozenset[str]:
