@@ -330,7 +330,7 @@ async def test_recovery_of_what_is_no_longer_active_is_inconclusive(operator: Op
 
 
 async def test_cooldown_and_cap_survive_kills_and_the_loss_of_status(operator: Operated) -> None:
-    """Three rollbacks in an hour, each followed by a kill and the loss of status; the fourth waits for a day."""
+    """Three rollbacks in an hour, each followed by a kill and the loss of status; the fourth waits for a person."""
     for version in ("1.1.0", "1.2.0", "1.3.0", "1.4.0"):
         await operator.version(version)
     for version in ("1.1.0", "1.2.0", "1.3.0"):
@@ -349,5 +349,14 @@ async def test_cooldown_and_cap_survive_kills_and_the_loss_of_status(operator: O
     await operator.tick()
     assert (await operator.condition("Healthy"))["reason"] == "ManualInterventionRequired"
     operator.clock.offset += timedelta(hours=24)
+    operator.metrics.traffic = {("greeting", "1.4.0"): GOOD}
+    await operator.tick()
+    await operator.settle()
+    (refused,) = [r for r in await operator.records("Refused") if r["spec"]["guard"] == "DailyLimitReached"]
+    healthy = await operator.condition("Healthy")
+    assert healthy["reason"] == "ManualInterventionRequired"
+    assert refused["metadata"]["name"] in healthy["message"]
+    await sign(operator, refused, "acknowledge")
+    operator.metrics.traffic = failing("1.4.0")
     await roll_back(operator)
     assert len(await operator.records("Executed")) == 4

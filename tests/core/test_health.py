@@ -203,6 +203,22 @@ def test_the_guards_reason_is_shown(objection: Objection) -> None:
     assert told(FIRING, refused=(Refused(FIRING, Refusal(objection, "because"), a_case()),)) == ("False", expected)
 
 
+def test_a_person_is_asked_for_until_one_comes() -> None:
+    """The daily limit was reached: also when the rule fires no more, and after a restart, Healthy says so."""
+    limit = a_record("limit", decision="Refused", guard="DailyLimitReached", at=after(minutes=1))
+    spent = [a_record(f"record-{n}", at=T0) for n in range(3)]
+    calm = facts(SERVING, records=[*spent, limit], readings=readings(CALM))
+    for given in (calm, replace(calm, readings=None)):
+        said = health.healthy(given, "Active", V2, (), NOW)
+        assert (said.status, said.reason) == ("False", "ManualInterventionRequired")
+        assert "acknowledge PromptRollback limit" in said.message
+    taken = a_record(
+        "limit", decision="Refused", guard="DailyLimitReached", acknowledge={"by": "ada", "reason": "on it"}
+    )
+    said = health.healthy(replace(calm, records=(*spent, taken)), "Active", V2, (), NOW)
+    assert (said.status, said.reason) == ("True", "RulesNormal")
+
+
 def test_suspended_and_fallback_prompts_are_not_judged() -> None:
     """Their rules decide nothing."""
     assert told(FIRING, prompt=a_prompt(V2, suspend=True, status=a_status(V2))) == ("Unknown", "Suspended")

@@ -84,10 +84,17 @@ class Watched(World):
             assert all(decision.at - at >= COOLDOWN for at in times), "two rollbacks within the cooldown"
             today = sum(by_rule and decision.at - at < DAY for at, by_rule in ledger.switched.values())
             assert today < PER_DAY, "more automatic rollbacks than a day allows"
+            assert not self._waits(), "decides although a person is asked for"
         assert decision.from_version == self.status["activeVersion"]
         ledger.switched[decision.id] = (decision.at, automatic)
         ledger.held[decision.id] = (decision.from_version, decision.at)
         ledger.rejected.add((decision.from_version, decision.at))
+
+    def _waits(self) -> bool:
+        """Tell whether the daily limit was reached and nobody acknowledged anything since the beginning."""
+        specs = [record["spec"] for record in self.records.values()]
+        reached = any(spec.get("guard") == "DailyLimitReached" for spec in specs)
+        return reached and not any("acknowledge" in spec for spec in specs)
 
     def _check_activation(self, version: str) -> None:
         found = versions.record_of(self.versions[version])

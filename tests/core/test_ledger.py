@@ -99,6 +99,43 @@ def test_the_ledger_counts_automatic_ones_and_remembers_all() -> None:
     assert len(ledger_of([a_record("decision-1")], DECISION).executed) == 1
 
 
+SIGNED = {"by": "ada", "reason": "seen"}
+AT_LIMIT = {"at": after(hours=4), "decision": "Refused", "guard": "DailyLimitReached"}
+
+
+def capped(**changed: dict[str, Any]) -> str:
+    """Return which refusal waits for a person, after three rollbacks and two refusals; records changed by name."""
+    given: dict[str, dict[str, Any]] = {
+        "a": {"at": after(hours=1)},
+        "b": {"at": after(hours=2)},
+        "c": {"at": after(hours=3)},
+        "d": AT_LIMIT,
+        "e": AT_LIMIT | {"at": after(hours=50)},
+        **changed,
+    }
+    waiting = ledger_of([a_record(name, **record) for name, record in given.items()], None).handed_over(3)
+    return waiting.record if waiting else ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "waits"),
+    [
+        pytest.param({}, "d", id="two days later"),
+        pytest.param({"d": AT_LIMIT | {"guard": "CoolingDown"}}, "", id="another guard"),
+        pytest.param({"d": AT_LIMIT | {"acknowledge": SIGNED}}, "", id="acknowledged"),
+        pytest.param(
+            {"e": AT_LIMIT | {"at": after(hours=50), "acknowledge": SIGNED}}, "", id="a later one acknowledged"
+        ),
+        pytest.param({"b": {"at": after(hours=2), "acknowledge": SIGNED}}, "", id="a rollback acknowledged"),
+        pytest.param({"b": {"at": after(hours=2), "release": SIGNED}}, "d", id="a release is none"),
+        pytest.param({"f": {"at": after(hours=5), "acknowledge": SIGNED}}, "d", id="a rollback after it"),
+    ],
+)
+def test_the_limit_waits_for_a_person(changed: dict[str, Any], waits: str) -> None:
+    """Not for time: until the refusal is acknowledged, or a rollback that it counted."""
+    assert capped(**changed) == waits
+
+
 # --- targets
 
 

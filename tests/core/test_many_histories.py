@@ -161,6 +161,11 @@ def forgets_the_unrecorded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(standing, "holds_of", lambda records, _, __, at: ledger.holds_of(records, None, (), at))
 
 
+def forgets_that_a_person_was_asked(patch: pytest.MonkeyPatch) -> None:
+    """The limit is a matter of time."""
+    patch.setattr(ledger.Ledger, "handed_over", lambda *_: None)
+
+
 @pytest.mark.parametrize(
     ("plant", "words"),
     [
@@ -172,6 +177,7 @@ def forgets_the_unrecorded(patch: pytest.MonkeyPatch) -> None:
         (holds_from_status_alone, "a rejected version"),
         (one_retry_lifts_all_that_follow, "a rejected version"),
         (forgets_the_unrecorded, "a rejected version"),
+        (forgets_that_a_person_was_asked, "a person is asked for"),
     ],
     ids=lambda each: getattr(each, "__name__", None),
 )

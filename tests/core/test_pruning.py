@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.builders import T0, a_record, a_request, after
 
-from prompt_operator.core.ledger import RollbackRecord, holds_of, ledger_of
+from prompt_operator.core.ledger import DAY, RollbackRecord, holds_of, ledger_of
 from prompt_operator.core.pruning import KEPT, prunable
-from prompt_operator.core.safeguards import DAY
 
 NOW = after(days=9)
 OLD = NOW - timedelta(hours=24)
@@ -50,6 +49,15 @@ def test_what_counts_for_the_day_stays() -> None:
     """A record goes when it is a day old, not a second before."""
     assert names(old(1, at=OLD)) == ["record-001"]
     assert names(old(1, at=OLD + timedelta(seconds=1))) == []
+
+
+def test_what_waits_for_a_person_stays() -> None:
+    """The newest refusal at the daily limit, with the rollbacks it counted, also when those are released."""
+    signed = {"by": "ana", "reason": "fixed"}
+    limit = old(5, guard="DailyLimitReached")
+    counted = old(4, decision="Executed", outcome="Recovered", release=signed)
+    assert names(old(2, guard="DailyLimitReached", at=T0 - timedelta(days=2)), counted, limit) == ["record-002"]
+    assert names(counted, old(5, guard="DailyLimitReached", acknowledge=signed)) == ["record-004", "record-005"]
 
 
 def test_what_is_still_judged_stays() -> None:

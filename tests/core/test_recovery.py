@@ -65,9 +65,11 @@ def test_a_long_window_is_waited_for() -> None:
 
 
 def test_a_reading_from_just_before_is_waited_out() -> None:
-    """Due, but last measured when the window still began before the switch: the next look decides."""
+    """Due, but last measured when the window still began before the switch: the next look decides, and is soon."""
     due = timedelta(hours=1)
-    assert judged(T0 + due, given(well(T0 + due - timedelta(seconds=15), "1h"), window="1h")) is Reason.WATCHING
+    waiting = given(well(T0 + due - timedelta(seconds=15), "1h"), window="1h")
+    assert next_judgement(waiting, T0 + due) == T0 + due + timedelta(seconds=15)
+    assert judged(T0 + due, waiting) is Reason.WATCHING
     stale = given(well(T0 + due - timedelta(minutes=30), "1h"), window="1h")
     assert judged(T0 + due, stale) is Reason.INCONCLUSIVE
 

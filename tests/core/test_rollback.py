@@ -130,6 +130,16 @@ def test_a_second_step_back_is_a_persons() -> None:
     assert refused.refusal.objection is Objection.ROLLBACK_OF_ROLLBACK
 
 
+def test_a_version_that_is_back_is_not_rolled_back_on_what_it_did_before() -> None:
+    """It was released eight minutes after its rollback; a rule over ten minutes still counts what that rested on."""
+    record = a_record(at=after(minutes=2), release={"by": "ada", "reason": "fixed"})
+    relaxed = a_policy(rollback={"cooldown": "0s"})
+    refused = turn(failing("low-success-rate", records=[record], policy=relaxed)).refused
+    assert [each.refusal.objection for each in refused] == [Objection.EVIDENCE_STALE] * len(refused) != []
+    earlier = a_record(at=T0, release={"by": "ada", "reason": "fixed"})
+    assert turn(failing("low-success-rate", records=[earlier], policy=relaxed)).decision is not None
+
+
 def test_a_first_version_has_nowhere_to_go() -> None:
     """NoTarget, and the message names Fallback."""
     given = facts(a_prompt(V2, status=a_status(V2)), versions=[a_version(V2)], readings=readings(a_reading()))

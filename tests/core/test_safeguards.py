@@ -10,7 +10,7 @@ import pytest
 from tests.core.builders import V1, V2, a_case, a_policy, a_reading, after
 
 from prompt_operator.core.correlation import CommonCause, Factor, Tally
-from prompt_operator.core.ledger import Execution, Ledger
+from prompt_operator.core.ledger import Execution, HandOver, Ledger
 from prompt_operator.core.reasons import Objection
 from prompt_operator.core.safeguards import GUARDS, Case, first_refusal
 from prompt_operator.core.target import Choice
@@ -155,3 +155,21 @@ def test_messages_say_when_and_what_to_do() -> None:
     assert limit is not None
     assert "acknowledge" in limit.message
     assert V2 not in limit.message
+
+
+def test_what_one_rollback_was_decided_on_decides_no_second_one() -> None:
+    """The version is back, and the rule's window still begins before the rollback that left it."""
+    hour, left = timedelta(hours=1), NOW - timedelta(minutes=59)
+    again = first_refusal(a_case(left_at=left, reach=hour))
+    assert again is not None
+    assert again.objection is Objection.EVIDENCE_STALE
+    assert "decides again from 2026-11-22T14:01:00Z on" in again.message
+    assert objection(a_case(left_at=NOW - hour, reach=hour)) is None
+
+
+def test_a_hand_over_stands_until_somebody_takes_it() -> None:
+    """A day later the count has room again, but nobody has looked: the record to acknowledge is named."""
+    waiting = first_refusal(a_case(handed_over=HandOver("refusal-1", NOW - timedelta(hours=30))))
+    assert waiting is not None
+    assert waiting.objection is Objection.DAILY_LIMIT_REACHED
+    assert "acknowledge PromptRollback refusal-1" in waiting.message

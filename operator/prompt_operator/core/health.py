@@ -9,10 +9,12 @@ from prompt_operator.api.promptstatus import RuleStatus
 from prompt_operator.core import instant
 from prompt_operator.core.conditions import Wanted, find
 from prompt_operator.core.duration import spoken
+from prompt_operator.core.ledger import ledger_of
 from prompt_operator.core.reasons import ConditionType, Objection, Reason
 from prompt_operator.core.rollback import shortened
 from prompt_operator.core.rules.model import Action, Severity
 from prompt_operator.core.rules.streak import FLAPS, FLAPS_WITHIN, State
+from prompt_operator.core.safeguards import waiting_for_a_person
 from prompt_operator.core.unrecorded import gap_of, gap_told
 
 if TYPE_CHECKING:
@@ -24,7 +26,13 @@ if TYPE_CHECKING:
     from prompt_operator.core.rollback import Refused
 
 REVIEWED_ANNOTATION = "promptops.dev/reviewedAt"
-_NOT_FOUND = frozenset({Reason.METRICS_SOURCE_NOT_FOUND, Reason.METRICS_PROFILE_NOT_FOUND})
+_OF_NOW = frozenset(
+    {
+        Reason.METRICS_SOURCE_NOT_FOUND,
+        Reason.METRICS_PROFILE_NOT_FOUND,
+        Reason.MANUAL_INTERVENTION_REQUIRED,
+    }
+)
 """Said for as long as it is so, and of no version: never carried over."""
 _NO_EVIDENCE = Wanted(
     ConditionType.HEALTHY, "Unknown", Reason.NO_EVIDENCE, "not judged: too new, or no critical rule has data"
@@ -119,13 +127,26 @@ def healthy(facts: Facts, mode: str, active: str, refused: Iterable[Refused], no
     if not active:
         return _healthy("Unknown", Reason.NOTHING_SERVED, "no version is active")
     said = _measured(facts, active, refused, now)
-    if facts.source_missing and said.status != "False":
+    return said if said.status == "False" else _waiting(facts) or _unmeasured(facts) or said
+
+
+def _waiting(facts: Facts) -> Wanted | None:
+    """A person is asked for until one took over, also when the rule that asked fires no more."""
+    handed_over = ledger_of(facts.records, facts.prompt.status.decision).handed_over(facts.policy.max_per_day)
+    if handed_over is None:
+        return None
+    message = shortened(waiting_for_a_person(handed_over))
+    return Wanted(ConditionType.HEALTHY, "False", Reason.MANUAL_INTERVENTION_REQUIRED, message)
+
+
+def _unmeasured(facts: Facts) -> Wanted | None:
+    if facts.source_missing:
         message = f"the operator has no metric source {facts.source_missing!r}: no rule is judged, no other is asked"
         return _healthy("Unknown", Reason.METRICS_SOURCE_NOT_FOUND, message)
-    if facts.profile_missing and said.status != "False":
+    if facts.profile_missing:
         message = f"the operator has no metric profile {facts.profile_missing!r}: no rule is judged"
         return _healthy("Unknown", Reason.METRICS_PROFILE_NOT_FOUND, message)
-    return said
+    return None
 
 
 def _measured(facts: Facts, active: str, refused: Iterable[Refused], now: datetime) -> Wanted:
@@ -138,7 +159,7 @@ def _measured(facts: Facts, active: str, refused: Iterable[Refused], now: dateti
 def _carried_over(facts: Facts, active: str) -> Wanted:
     """After a restart the rules are not judged yet: what was said of this version stands until they are."""
     old = find(facts.prompt.status.conditions, ConditionType.HEALTHY)
-    if old is None or old.reason in _NOT_FOUND or facts.prompt.status.active_version != active:
+    if old is None or old.reason in _OF_NOW or facts.prompt.status.active_version != active:
         return _NO_EVIDENCE
     return _healthy(old.status, Reason(old.reason) if old.reason in set(Reason) else old.reason, old.message)
 

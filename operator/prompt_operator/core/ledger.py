@@ -7,7 +7,7 @@ loss of a Prompt's status forgets nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from prompt_operator.api.common import Evidence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 AUTOMATIC = "Automatic"
 MANUAL = "Manual"
 EXECUTED = "Executed"
+DAY = timedelta(hours=24)
 DAILY_LIMIT = Objection.DAILY_LIMIT_REACHED
 
 
@@ -99,10 +100,19 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """A refusal at the daily limit that nobody acknowledged."""
+
+    record: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
-    """The executed rollbacks of one prompt."""
+    """The executed rollbacks of one prompt, and what was refused because they were too many."""
 
     executed: tuple[Execution, ...] = ()
+    hand_overs: tuple[HandOver, ...] = ()
 
     @property
     def last_at(self) -> datetime | None:
@@ -112,6 +122,18 @@ class Ledger:
     def automatic_since(self, instant: datetime) -> int:
         """Count the automatic rollbacks after `instant` that nobody acknowledged."""
         return sum(execution.counted and execution.at > instant for execution in self.executed)
+
+    def handed_over(self, most: int) -> HandOver | None:
+        """Return the newest refusal that waits for a person, however long ago; `most` are allowed in 24 hours.
+
+        It no longer waits when somebody acknowledged it, a later one, or so many of the rollbacks before it that the
+        limit was not reached.
+        """
+        waiting = (each for each in self.hand_overs if self._counted_within(each.at - DAY, each.at) >= most)
+        return max(waiting, key=lambda each: each.at, default=None)
+
+    def _counted_within(self, after: datetime, until: datetime) -> int:
+        return sum(each.counted and after < each.at <= until for each in self.executed)
 
 
 def ledger_of(records: Iterable[RollbackRecord], decision: Decision | None) -> Ledger:
@@ -125,12 +147,16 @@ def ledger_of(records: Iterable[RollbackRecord], decision: Decision | None) -> L
     }
     if decision is not None and is_rollback(decision) and decision.id not in executed:
         executed[decision.id] = Execution(decision.id, decision.at, decision.kind == "Rollback")
-    return Ledger(tuple(executed[name] for name in sorted(executed)))
+    open_ = (r for r in records if r.guard == DAILY_LIMIT and _is_open(r, taken_note))
+    return Ledger(tuple(executed[name] for name in sorted(executed)), tuple(HandOver(r.name, r.at) for r in open_))
 
 
 def _counts(record: RollbackRecord, taken_note: datetime | None) -> bool:
-    open_ = not record.acknowledged and (taken_note is None or record.at > taken_note)
-    return open_ and record.automatic
+    return record.automatic and _is_open(record, taken_note)
+
+
+def _is_open(record: RollbackRecord, taken_note: datetime | None) -> bool:
+    return not record.acknowledged and (taken_note is None or record.at > taken_note)
 
 
 def is_rollback(decision: Decision) -> bool:

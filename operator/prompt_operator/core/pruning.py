@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from prompt_operator.core.ledger import DAILY_LIMIT, DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 KEPT = 50
 """So many of a prompt's records are always kept, the newest ones."""
-YOUNG = timedelta(hours=24)
+YOUNG = DAY
 """Younger ones count for the daily limit."""
 
 
@@ -22,7 +23,17 @@ def prunable(records: Iterable[RollbackRecord], now: datetime) -> tuple[Rollback
     records = tuple(records)
     newest_first = sorted(records, key=lambda record: (record.at, record.name), reverse=True)
     requests = {record.name for record in records if record.is_request}
-    return tuple(record for record in reversed(newest_first[KEPT:]) if _is_spent(record, requests, now))
+    limit = max((r.at for r in records if r.guard == DAILY_LIMIT and not r.acknowledged), default=None)
+    return tuple(
+        record
+        for record in reversed(newest_first[KEPT:])
+        if _is_spent(record, requests, now) and not _is_waited_for(record, limit)
+    )
+
+
+def _is_waited_for(record: RollbackRecord, limit: datetime | None) -> bool:
+    """The newest refusal at the daily limit waits for a person, and stands on the rollbacks of the day before it."""
+    return limit is not None and not record.acknowledged and limit - DAY < record.at <= limit
 
 
 def _is_spent(record: RollbackRecord, requests: set[str], now: datetime) -> bool:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from prompt_operator.core.ledger import RollbackRecord
 
 
+_LOOKS = 4
+"""So often within the time that a reading is fresh: the rules' next look is about to come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a rollback ended, or that it is still watched."""
@@ -59,7 +63,7 @@ def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
 def next_judgement(facts: Facts, now: datetime) -> datetime | None:
     """Return when the next recovery is due; one that still waits for the rules is looked at again now and then."""
     due = (_due(facts, record) for record in facts.records if record.executed and not record.outcome)
-    return min((instant if instant > now else now + facts.fresh_for for instant in due), default=None)
+    return min((instant if instant > now else now + facts.fresh_for / _LOOKS for instant in due), default=None)
 
 
 def judged_by(facts: Facts, record: RollbackRecord) -> RuleReading | None:
@@ -88,7 +92,9 @@ def _due(facts: Facts, record: RollbackRecord) -> datetime:
 
 def _looks_back(facts: Facts, record: RollbackRecord, reading: RuleReading, now: datetime) -> bool:
     """Tell whether the reading counts requests from before the switch, and a newer one is about to come."""
-    return not _is_stale(facts, reading, now) and reading.at - reach_of(reading.rule) < record.at
+    if reading.alert.verdict is Verdict.UNKNOWN or _is_stale(facts, reading, now):
+        return False
+    return reading.at - reach_of(reading.rule) < record.at
 
 
 def _is_stale(facts: Facts, reading: RuleReading, now: datetime) -> bool:

@@ -11,8 +11,9 @@ from prompt_operator.core.audit.entry import packed
 from prompt_operator.core.audit.inputs import inputs_of, inputs_of_request
 from prompt_operator.core.correlation import common_cause, factors_of
 from prompt_operator.core.evidence import snapshot_of
-from prompt_operator.core.ledger import ledger_of
+from prompt_operator.core.ledger import is_rollback, ledger_of
 from prompt_operator.core.reasons import Objection, Reason
+from prompt_operator.core.rules.cadence import reach_of
 from prompt_operator.core.rules.model import Action, Confidence, Severity
 from prompt_operator.core.rules.streak import State
 from prompt_operator.core.safeguards import Case, Refusal, first_refusal
@@ -22,6 +23,7 @@ from prompt_operator.core.target import Candidate, Choice, unusable
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from prompt_operator.core.correlation import CommonCause
     from prompt_operator.core.facts import Facts, RuleReading
     from prompt_operator.core.ledger import RollbackRecord
 
@@ -57,6 +59,12 @@ class Turn:
     decision: Decision | None = None
     refused: tuple[Refused, ...] = ()
     refused_request: RefusedRequest | None = None
+
+    @property
+    def common_cause(self) -> CommonCause | None:
+        """What the failing prompts share, where that is why a rule rolls nothing back."""
+        causes = (r.case.common_cause for r in self.refused if r.refusal.objection is Objection.CORRELATED_BREACH)
+        return next(causes, None)
 
 
 def consider(facts: Facts, stand: Standing, mode: str, now: datetime) -> Turn:
@@ -110,6 +118,7 @@ def _automatic(facts: Facts, stand: Standing, mode: str, now: datetime) -> Turn:
 
 def _case(facts: Facts, stand: Standing, mode: str, reading: RuleReading, choice: Choice, now: datetime) -> Case:
     status, version = facts.prompt.status, facts.versions.get(stand.active)
+    ledger = ledger_of(facts.records, status.decision)
     return Case(
         now=now,
         suspended=bool(facts.prompt.spec.suspend),
@@ -122,7 +131,7 @@ def _case(facts: Facts, stand: Standing, mode: str, reading: RuleReading, choice
         activated_at=status.activated_at,
         choice=choice,
         overridden=stand.overridden(facts.prompt.spec.version),
-        ledger=ledger_of(facts.records, status.decision),
+        ledger=ledger,
         skew=facts.elsewhere.skew,
         common_cause=common_cause(
             facts.elsewhere.tallies,
@@ -131,7 +140,19 @@ def _case(facts: Facts, stand: Standing, mode: str, reading: RuleReading, choice
             at_least=facts.policy.correlated_at_least,
         ),
         elsewhere=facts.elsewhere.rollbacks,
+        left_at=_left_at(facts, stand.active),
+        reach=reach_of(reading.rule),
+        handed_over=ledger.handed_over(facts.policy.max_per_day),
     )
+
+
+def _left_at(facts: Facts, version: str) -> datetime | None:
+    """Return when a rollback left a version the last time; the decision may have no record yet."""
+    decision = facts.prompt.status.decision
+    instants = [record.at for record in facts.records if record.executed and record.from_version == version]
+    if decision is not None and is_rollback(decision) and decision.from_version == version:
+        instants.append(decision.at)
+    return max(instants, default=None)
 
 
 def _fresh_for(facts: Facts, reading: RuleReading) -> timedelta:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from prompt_operator.api.common import rfc3339
 from prompt_operator.core.duration import spoken
+from prompt_operator.core.ledger import DAY
 from prompt_operator.core.reasons import Objection
 from prompt_operator.core.rules.judgement import Verdict
 
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prompt_operator.core.correlation import CommonCause
-    from prompt_operator.core.ledger import Ledger
+    from prompt_operator.core.ledger import HandOver, Ledger
     from prompt_operator.core.policy import Effective
     from prompt_operator.core.rules.judgement import Judgement
     from prompt_operator.core.target import Choice
 
-DAY = timedelta(hours=24)
 MAX_SKEW = timedelta(seconds=30)
 
 
@@ -56,6 +56,12 @@ class Case:
     """What many failing prompts share, this one among them."""
     elsewhere: tuple[datetime, ...] = ()
     """Instants of the automatic rollbacks of all prompts."""
+    left_at: datetime | None = None
+    """When a rollback left this very version the last time."""
+    reach: timedelta = timedelta()
+    """How long before the reading the oldest request that the rule counts may lie."""
+    handed_over: HandOver | None = None
+    """A refusal at the daily limit that waits for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ def stale(case: Case) -> Refusal | None:
     """Old evidence says nothing about now."""
     age = case.now - case.judged_at
     if -MAX_SKEW <= age <= case.fresh_for:
-        return None
+        return _decided_on(case)
     if age < timedelta():
         return Refusal(
             Objection.EVIDENCE_STALE,
@@ -106,6 +112,17 @@ def stale(case: Case) -> Refusal | None:
         Objection.EVIDENCE_STALE,
         f"the newest measurement is of {rfc3339(case.judged_at)}, older than {spoken(case.fresh_for)}: "
         "see whether Prometheus answers",
+    )
+
+
+def _decided_on(case: Case) -> Refusal | None:
+    """What a rollback of this version was decided on decides nothing a second time."""
+    if case.left_at is None or case.judged_at - case.reach >= case.left_at:
+        return None
+    return Refusal(
+        Objection.EVIDENCE_STALE,
+        f"this version was rolled back at {rfc3339(case.left_at)} already, and the rule still counts requests from "
+        f"before that: it decides again from {rfc3339(case.left_at + case.reach)} on",
     )
 
 
@@ -153,11 +170,10 @@ def correlated_breach(case: Case) -> Refusal | None:
     """When many fail at once, the cause is in what they share."""
     if case.common_cause is None:
         return None
-    factor, tally = case.common_cause.factor, case.common_cause.tally
     return Refusal(
         Objection.CORRELATED_BREACH,
-        f"{tally.breaching} of {tally.comparable} prompts of {factor} breach at once: "
-        f"look at the {factor.kind}; going back to an earlier version would not help",
+        f"{case.common_cause}: look at the {case.common_cause.factor.kind}; "
+        "going back to an earlier version would not help",
     )
 
 
@@ -208,11 +224,26 @@ def daily_limit(case: Case) -> Refusal | None:
     """So many rollbacks a day, then a human."""
     count = case.ledger.automatic_since(case.now - DAY)
     if count < case.policy.max_per_day:
-        return None
+        return _handed_over(case)
     return Refusal(
         Objection.DAILY_LIMIT_REACHED,
         f"{count} automatic rollbacks within 24 hours, the limit is {case.policy.max_per_day}: "
         "a person must decide; acknowledge a PromptRollback to allow the next one",
+    )
+
+
+def _handed_over(case: Case) -> Refusal | None:
+    """A day later the hand-over still stands: nobody has looked."""
+    if case.handed_over is None:
+        return None
+    return Refusal(Objection.DAILY_LIMIT_REACHED, waiting_for_a_person(case.handed_over))
+
+
+def waiting_for_a_person(handed_over: HandOver) -> str:
+    """Say since when, and what ends it."""
+    return (
+        f"the daily limit of automatic rollbacks was reached at {rfc3339(handed_over.at)}, and nobody took over yet: "
+        f"acknowledge PromptRollback {handed_over.record} to allow the next one"
     )
 
 

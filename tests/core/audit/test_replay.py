@@ -16,7 +16,7 @@ from prompt_operator.core.audit.basis import basis_of
 from prompt_operator.core.audit.entry import packed
 from prompt_operator.core.audit.inputs import case_of, inputs_of
 from prompt_operator.core.audit.replay import Replayed, replay
-from prompt_operator.core.ledger import Execution, Ledger
+from prompt_operator.core.ledger import Execution, HandOver, Ledger
 from prompt_operator.core.reasons import Objection
 from prompt_operator.core.safeguards import Case, first_refusal
 
@@ -42,6 +42,20 @@ def test_every_objection_is_found_again(objection: Objection) -> None:
     reading = next((r for r in SAMPLES if r.rollback == changed.get("judgement")), READING)
     found = replay(entry(a_case(**changed), reading, "Refuse", guard=str(objection)))
     assert found == Replayed("greeting-1", str(objection), str(objection))
+
+
+@pytest.mark.parametrize(
+    ("changed", "objection"),
+    [
+        ({"left_at": after(hours=30), "reach": timedelta(minutes=5)}, Objection.EVIDENCE_STALE),
+        ({"handed_over": HandOver("refusal-1", T0)}, Objection.DAILY_LIMIT_REACHED),
+    ],
+)
+def test_earlier_rollbacks_are_among_the_inputs(changed: dict[str, Any], objection: Objection) -> None:
+    """What an earlier rollback was decided on, and that a person was asked for, is written down and read back."""
+    found = replay(entry(a_case(**changed), verb="Refuse", guard=str(objection)))
+    assert found is not None
+    assert (found.replayed, found.problem) == (str(objection), "")
 
 
 SAMPLES = (a_reading(errors=2, requests=3), a_reading(errors=18, requests=200))

@@ -13,9 +13,10 @@ from prompt_operator.cli.reading import when
 from prompt_operator.cli.view.diff import compared
 from prompt_operator.core.audit.inputs import case_of
 from prompt_operator.core.duration import spoken
+from prompt_operator.core.ledger import DAY
 from prompt_operator.core.rules.metrics import METRICS
 from prompt_operator.core.rules.values import format_value
-from prompt_operator.core.safeguards import DAY, GUARDS
+from prompt_operator.core.safeguards import GUARDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

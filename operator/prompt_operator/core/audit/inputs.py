@@ -11,11 +11,11 @@ from prompt_operator.api.prompt import PromptSpec
 from prompt_operator.core.audit.basis import basis_of, judged_again, told
 from prompt_operator.core.audit.entry import instant, shortened
 from prompt_operator.core.correlation import Factor, Tally, common_cause
-from prompt_operator.core.ledger import Execution, Ledger
+from prompt_operator.core.ledger import DAY, Execution, HandOver, Ledger
 from prompt_operator.core.policy import Effective, Rate, effective
 from prompt_operator.core.rules.judgement import Judgement, Verdict
 from prompt_operator.core.rules.reasons import Reason
-from prompt_operator.core.safeguards import DAY, Case
+from prompt_operator.core.safeguards import Case
 from prompt_operator.core.target import Choice
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ def inputs_of(case: Case, reading: RuleReading) -> dict[str, Any]:
         "judgement": _judgement(case.judgement),
         "rule": told(reading),
     }
+    if case.left_at is not None:
+        found |= {"leftAt": instant(case.left_at), "reachSeconds": _seconds(case.reach)}
+    if case.handed_over is not None:
+        found["handedOver"] = {"record": case.handed_over.record, "at": instant(case.handed_over.at)}
     if case.common_cause is not None:
         found["commonCause"] = _common(case.common_cause)
     basis = basis_of(reading)
@@ -88,6 +92,9 @@ def case_of(inputs: Mapping[str, Any]) -> Case:
         skew=_span(inputs["skewSeconds"]) if inputs["skewSeconds"] else None,
         common_cause=_common_of(inputs["commonCause"], policy) if "commonCause" in inputs else None,
         elsewhere=tuple(_at(each) for each in inputs["elsewhere"]),
+        left_at=_at(inputs["leftAt"]) if "leftAt" in inputs else None,
+        reach=_span(inputs.get("reachSeconds", "0")),
+        handed_over=_hand_over(inputs["handedOver"]) if "handedOver" in inputs else None,
     )
 
 
@@ -115,6 +122,10 @@ def _kept(case: Case) -> int:
 
 def _execution(told: Mapping[str, str]) -> Execution:
     return Execution(told["id"], _at(told["at"]), told["counted"] == "true")
+
+
+def _hand_over(told: Mapping[str, str]) -> HandOver:
+    return HandOver(told["record"], _at(told["at"]))
 
 
 def _elsewhere(case: Case) -> list[str]:
