@@ -269,7 +269,7 @@ DRY = a_policy(rollback={"auto": "DryRun"})
 def test_one_record_per_rule_guard_and_episode() -> None:
     """The same name while the rule keeps firing; another for another rule, guard or episode."""
     (one,) = refusals(failing(policy=DRY))
-    later = replace(failing(policy=DRY), readings=readings(a_reading(at=after(minutes=11), fired_at=NOW)))
+    later = replace(failing(policy=DRY), readings=readings(a_reading(at=after(seconds=615), fired_at=NOW)))
     assert [each["metadata"]["name"] for each in refusals(later)] == [one["metadata"]["name"]]
     new = replace(failing(policy=DRY), readings=readings(a_reading(fired_at=after(minutes=9))))
     off = failing(policy=a_policy(rollback={"auto": "Disabled"}))
