@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)
+if os.environ.get("CI") != "true":  # there Hypothesis sets no deadline by itself: a busy machine proves nothing
+    settings.load_profile("patient")
 
 TIERS = ("local", "kind", "current")
 
