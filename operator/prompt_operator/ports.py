@@ -34,6 +34,10 @@ class Unavailable(Retry):
     """The other side did not give a whole, trustworthy answer: what it would have said is unknown."""
 
 
+class WentBack(Exception):  # noqa: N818  says what happened
+    """The API server tells of an earlier state than it did before, as after the restore of a snapshot of its store."""
+
+
 class GiveUp(Exception):  # noqa: N818
     """The same request will fail again: something must change first (400, 403, 404, 422, an undeclared field)."""
 

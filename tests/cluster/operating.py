@@ -122,13 +122,14 @@ class _Thread(threading.Thread):
                 self.started.set_exception(error)
             raise
         finally:
-            await self._close_connections()
+            await close_connections()
 
-    async def _close_connections(self) -> None:
-        """Close what kopf leaves open when it is stopped while it connects; a process would end with them."""
-        for transport in list(getattr(self.loop, "_transports", {}).values()):
-            transport.close()
-        await asyncio.sleep(0)
+
+async def close_connections() -> None:
+    """Close what kopf leaves open when it is stopped while it connects; a process would end with them."""
+    for transport in list(getattr(asyncio.get_running_loop(), "_transports", {}).values()):
+        transport.close()
+    await asyncio.sleep(0)
 
 
 async def _dead(ask: object) -> NoReturn:

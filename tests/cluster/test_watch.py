@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Any
 import kopf
 import pytest
 from tests.cluster.looking import delete, edit, until_condition, until_watching
-from tests.cluster.operating import Operated, operated
+from tests.cluster.operating import DEADLINE, Operated, close_connections, operated
 
 from devcluster.controlplane import ControlPlane
 from devcluster.paths import REPO
 from prompt_operator.engine import engine as engine_module
 from prompt_operator.engine.engine import Engine
 from prompt_operator.engine.store import Key, Name
+from prompt_operator.handlers.lifecycle import operate
 from prompt_operator.handlers.watch import WATCHED, Forgetful, configure
-from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_VERSION, Unavailable
+from prompt_operator.ports import CONFIG_MAP, PROMPT, PROMPT_VERSION, Unavailable, WentBack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from devcluster.cluster import Cluster
+    from prompt_operator.ports import Kind, Manifest
 
 NAME = "prompt-greeting"
 OBSERVE = Engine.observe
@@ -257,3 +259,32 @@ async def test_kopf_copies_no_object_to_find_out_what_changed() -> None:
     assert persistence.diffbase_storage.fetch(body=body) is None
     essence = persistence.diffbase_storage.build(body=body)
     assert persistence.progress_storage.clear(essence=essence) == {}
+
+
+# --- an API server that was restored to an earlier state
+
+
+async def test_a_restored_api_server_ends_the_run(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known is newer than what there is: watches would stay silent for long, so the next start reads anew."""
+    monkeypatch.setattr(engine_module, "_WATCHES_BEGIN", 1.0)
+
+    def ahead(engine: Engine, kind: Kind, manifest: Manifest, *, deleted: bool = False) -> None:
+        metadata = manifest["metadata"]
+        later = {**metadata, "resourceVersion": str(int(metadata["resourceVersion"]) + 1_000_000)}
+        OBSERVE(engine, kind, {**manifest, "metadata": later}, deleted=deleted)
+
+    monkeypatch.setattr(Engine, "observe", ahead)
+    async with operated(cluster.kubeconfig, namespace) as one:
+        await one.version("1.0.0")
+        await one.prompt("1.0.0")
+
+        async def run() -> None:
+            try:
+                await operate(one.settings, sources={}, stop=asyncio.Event())
+            finally:
+                await close_connections()
+
+        with pytest.raises(WentBack, match=r"restored to an earlier state .*: this process ends"):
+            await asyncio.wait_for(asyncio.to_thread(asyncio.run, run()), DEADLINE)

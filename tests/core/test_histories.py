@@ -211,6 +211,15 @@ class Histories(RuleBasedStateMachine):
         at, _ = self.world.ledger.switched[name]
         self.world.ledger.switched[name] = (at, False)
 
+    @precondition(lambda self: self.world.executed())
+    @rule(number=st.integers(0, 9))
+    def tidy_up(self, number: int) -> None:
+        """A person deletes a record that was released; what it said of spacing goes with it."""
+        name = self._executed(number)["metadata"]["name"]
+        if "release" in self.world.records[name]["spec"]:
+            del self.world.records[name]
+            del self.world.ledger.switched[name]
+
     @rule(mode=st.sampled_from(("Active", "Active", "Fallback")))
     def fallback(self, mode: str) -> None:
         """A person switches Fallback on or off."""

@@ -33,7 +33,7 @@ from prompt_operator.core.target import Candidate, choose, history_of, unusable
 
 DECISION = Decision(
     id="decision-1", kind="Rollback", decision="Executed", from_version=V2, to_version=V1, from_hash=hash_of(V2),
-    reason=RULE, at=after(minutes=1),
+    reason=RULE, at=after(minutes=1), inputs="{}",
 )  # fmt: skip
 ALL = {v: a_version(v) for v in (V1, V2, V3)}
 

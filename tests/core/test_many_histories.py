@@ -41,6 +41,7 @@ EVENTS: Mapping[str, tuple[float, Callable[[random.Random], tuple[Any, ...]]]] =
     "request": (2, lambda r: (r.choice(ANY), r.choice(("", *ANY)))),
     "release": (2, lambda r: (r.randint(0, 9),)),
     "acknowledge": (1, lambda r: (r.randint(0, 9),)),
+    "tidy_up": (1, lambda r: (r.randint(0, 9),)),
     "retry": (1, lambda _: ()),
     "forget_retry": (1, lambda _: ()),
     "suspend": (1, lambda r: (r.random() < 0.3,)),
@@ -55,7 +56,7 @@ EVENTS: Mapping[str, tuple[float, Callable[[random.Random], tuple[Any, ...]]]] =
     "bad_day": (0.3, lambda r: ([r.choice(MINUTES) for _ in range(r.randint(2, 5))],)),
 }
 NAMES, WEIGHTS = tuple(EVENTS), tuple(weight for weight, _ in EVENTS.values())
-NEEDS_RECORD = frozenset({"release", "acknowledge"})
+NEEDS_RECORD = frozenset({"release", "acknowledge", "tidy_up"})
 
 
 def drawn(seed: int) -> list[Event]:

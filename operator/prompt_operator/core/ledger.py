@@ -73,6 +73,11 @@ class RollbackRecord:
         return self.trigger == AUTOMATIC
 
     @property
+    def answered(self) -> bool:
+        """Its status tells what became of it."""
+        return any(each.startswith("Accepted=") for each in self.seen)
+
+    @property
     def is_request(self) -> bool:
         """It is a person's request and not the operator's record."""
         return not self.decision
@@ -164,6 +169,11 @@ def is_rollback(decision: Decision) -> bool:
     return decision.kind in ("Rollback", "ManualRollback")
 
 
+def awaits_record(decision: Decision) -> bool:
+    """Tell whether no record of the decision was ever seen: status keeps its inputs until then."""
+    return decision.inputs is not None
+
+
 def holds_of(
     records: Iterable[RollbackRecord],
     decision: Decision | None,
@@ -174,14 +184,14 @@ def holds_of(
 
     Args:
         records: all PromptRollbacks of the prompt.
-        decision: the decision in status; counts until its record exists.
+        decision: the decision in status; counts until its record was there once.
         remembered: `status.held`; counts where its record was deleted by somebody, since deleting is not releasing.
         lifted_before: instant of the retry request: holds older than it are lifted.
     """
     records = tuple(records)
     names = {record.name for record in records}
     holds = [_hold_of(record) for record in records if record.executed and not record.released]
-    if decision is not None and is_rollback(decision) and decision.id not in names:
+    if decision is not None and is_rollback(decision) and decision.id not in names and awaits_record(decision):
         holds.append(
             Hold(decision.from_version or "", decision.from_hash or "", decision.reason or "", decision.at, decision.id)
         )

@@ -24,10 +24,12 @@ class WriteStatus:
 
 @dataclass(frozen=True, slots=True)
 class ApplyConfigMap:
-    """Project by server-side apply; `uid` is the ConfigMap's, empty when there must be none yet."""
+    """Project by server-side apply, fenced by uid and resourceVersion, so that no write arrives after a later one."""
 
     manifest: Mapping[str, Any]
     uid: str
+    """Of the ConfigMap; empty when there must be none yet."""
+    resource_version: str = ""
     healed: bool = False
     """The content was right before somebody changed it."""
 

@@ -123,7 +123,7 @@ def _effects(facts: Facts, manifest: Mapping[str, Any], want: Served) -> tuple[E
     unwanted = () if observed.intact and observed.managed else foreign_keys(observed, manifest)
     if observed.owner_uid not in ("", facts.prompt.metadata.uid) and not observed.managed:
         unwanted += ("/metadata/ownerReferences",)  # of a Prompt that is gone; two controllers would be refused
-    apply = ApplyConfigMap(manifest, observed.uid, healed=healed)
+    apply = ApplyConfigMap(manifest, observed.uid, observed.resource_version, healed=healed)
     if not unwanted:
         return (apply,)
     return (RemoveKeys(observed.name, observed.resource_version, unwanted), apply)

@@ -106,7 +106,7 @@ def _troubled_conditions(facts: Facts, trouble: Blocked, now: datetime) -> Itera
         mode=mode,
         suspended=False,
         blocked=trouble,
-        served=status.projection is not None,
+        served=_served(facts, status),
     )
     yield from situation.wanted(facts, told, now)
     yield health.healthy(facts, mode, active, (), now)
@@ -224,8 +224,18 @@ def _situation(outcome: _Outcome, status: PromptStatus) -> Situation:
         mode=outcome.mode,
         suspended=bool(facts.prompt.spec.suspend),
         blocked=_trouble(outcome),
-        served=status.projection is not None,
+        served=_served(facts, status),
     )
+
+
+def _served(facts: Facts, status: PromptStatus) -> str:
+    """Return the version that applications read: the active one, unless it could not be projected yet."""
+    if status.projection is None:
+        return ""
+    found = facts.config_map.served if facts.config_map is not None else None
+    if found is not None and found.version and status.projection.content_hash not in (None, status.active_hash):
+        return found.version
+    return status.active_version or ""
 
 
 def _trouble(outcome: _Outcome) -> Blocked | None:
@@ -346,6 +356,6 @@ def _wake_at(outcome: _Outcome, now: datetime) -> datetime | None:
         instants.append(until if until > now else None)
     if trouble is not None and trouble.reason is Reason.CONFIG_MAP_CONFLICT:
         instants.append(now + _FOREIGN_EVERY)
-    if outcome.stand.active != facts.prompt.status.active_version and pending_request(facts) is not None:
+    if outcome.stand.active != (facts.prompt.status.active_version or "") and pending_request(facts) is not None:
         instants.append(now)  # it is answered once the activation is written
     return min((instant for instant in instants if instant is not None), default=None)

@@ -13,6 +13,7 @@ from prompt_operator.core.audit.entry import packed
 from prompt_operator.core.audit.inputs import inputs_of
 from prompt_operator.core.conditions import Wanted, find, summary, transition
 from prompt_operator.core.evidence import evidence_of, measurements_of, queries_of, snapshot_of, with_queries
+from prompt_operator.core.ledger import awaits_record
 from prompt_operator.core.plan import CreateRecord, Effect, ObserveRecord, Tell, WriteRecordStatus
 from prompt_operator.core.reasons import ConditionType, Objection, Reason
 from prompt_operator.core.recovery import Outcome, judged_by, recovery
@@ -41,8 +42,12 @@ PASSING = frozenset(
 
 
 def record_of_decision(facts: Facts, decision: Decision) -> CreateRecord | None:
-    """Return the record of the decision in status, or None when it exists."""
-    if _recorded(facts, decision):
+    """Return the record of the decision in status; None when it exists, or was deleted after it had been released.
+
+    One that was deleted while it held a version is written again: its `release` is where the hold is lifted.
+    """
+    holding = any(held.record == decision.id for held in facts.prompt.status.held)
+    if _recorded(facts, decision) or not (awaits_record(decision) or holding):
         return None
     manual = decision.kind == "ManualRollback"
     spec = {

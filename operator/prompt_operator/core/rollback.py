@@ -69,7 +69,7 @@ class Turn:
 
 def consider(facts: Facts, stand: Standing, mode: str, now: datetime) -> Turn:
     """Decide about a rollback of the active version; a person's request goes before any rule."""
-    if stand.active != facts.prompt.status.active_version:
+    if stand.active != (facts.prompt.status.active_version or ""):
         return Turn()  # an activation is under way: there is nothing settled to roll back
     request = pending_request(facts)
     if request is not None:
@@ -78,12 +78,15 @@ def consider(facts: Facts, stand: Standing, mode: str, now: datetime) -> Turn:
 
 
 def pending_request(facts: Facts) -> RollbackRecord | None:
-    """Return the oldest request of a person that no record and no decision answers yet."""
+    """Return the oldest request of a person that no record, no decision and not its own status answers yet.
+
+    Its status is written after the record: what was executed is not executed again because a record was deleted.
+    """
     answered = {record.request_ref for record in facts.records if record.request_ref}
     decision = facts.prompt.status.decision
     if decision is not None and decision.request_ref:
         answered.add(decision.request_ref)
-    requests = (r for r in facts.records if r.is_request and r.name not in answered and not r.outcome)
+    requests = (r for r in facts.records if r.is_request and r.name not in answered and not r.answered)
     return min(requests, key=lambda request: (request.at, request.name), default=None)
 
 

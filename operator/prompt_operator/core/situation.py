@@ -29,8 +29,8 @@ class Situation:
     suspended: bool
     blocked: Blocked | None
     """What is wrong, the first of several."""
-    served: bool
-    """Applications have something to read, be it an older version."""
+    served: str
+    """The version that applications read, be it another one; empty when they have nothing to read."""
 
 
 def wanted(facts: Facts, situation: Situation, now: datetime) -> Iterator[Wanted]:
@@ -90,7 +90,7 @@ def _serving(situation: Situation) -> Wanted:
     if situation.mode != "Active":
         return Wanted(ConditionType.SERVING, "False", Reason.FALLBACK, "applications use their built-in default")
     if situation.served and situation.active:
-        return Wanted(ConditionType.SERVING, "True", Reason.ACTIVE, f"applications are served {situation.active}")
+        return Wanted(ConditionType.SERVING, "True", Reason.ACTIVE, f"applications are served {situation.served}")
     return Wanted(
         ConditionType.SERVING,
         "False",

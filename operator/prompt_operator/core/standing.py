@@ -53,8 +53,8 @@ def standing(facts: Facts, now: datetime) -> Standing:
     blocked = _blocked(facts, holds, desired)
     if blocked is None:
         return Standing(desired, None, holds)
-    if desired in holds and active in ("", *holds):
-        active = _fallen_back_to(facts, holds)
+    if desired in holds and (active in ("", *holds) or _lost(facts, active)):
+        active = _fallen_back_to(facts, holds) or active
     return Standing(active, blocked, holds)
 
 
@@ -104,6 +104,15 @@ def _served_now(facts: Facts, holds: Mapping[str, Hold]) -> str:
     if served is None or not served.version:
         return ""
     return "" if unusable(Candidate(served.version, served.content_hash), facts.versions, holds) else served.version
+
+
+def _lost(facts: Facts, active: str) -> bool:
+    """Tell whether the active version can neither be read nor is served: it went away before it was projected."""
+    served = facts.config_map.served if facts.config_map is not None else None
+    if served is not None and served.version == active:
+        return False
+    version = facts.versions.get(active)
+    return version is None or not version.verified(known_hash(facts, active))
 
 
 def _fallen_back_to(facts: Facts, holds: Mapping[str, Hold]) -> str:

@@ -60,11 +60,15 @@ class Applier:
 
     async def apply(self, prompt: Prompt, effects: Iterable[Effect]) -> None:
         """Perform effects one after the other; the first failure ends it, and the next run does the rest."""
-        resource_version = prompt.metadata.resource_version
+        resource_version, config_map_version = prompt.metadata.resource_version, ""
         for effect in effects:
             if isinstance(effect, WriteStatus):
                 name = Name(prompt.metadata.namespace, prompt.metadata.name)
                 resource_version = await self.write_status(PROMPT, name, effect.status, resource_version)
+            elif isinstance(effect, RemoveKeys):
+                config_map_version = await self._remove_keys(prompt.metadata.namespace, effect)
+            elif isinstance(effect, ApplyConfigMap):
+                await self._apply_config_map(effect, config_map_version or effect.resource_version)
             elif isinstance(effect, Audit | AuditRecord):
                 await self._audit(prompt.metadata.namespace, effect)
             else:
@@ -101,10 +105,6 @@ class Applier:
     async def _perform(self, prompt: Prompt, effect: Effect) -> None:
         namespace = prompt.metadata.namespace
         match effect:
-            case ApplyConfigMap():
-                await self._apply_config_map(effect)
-            case RemoveKeys(name, resource_version, pointers):
-                await self._remove_keys(namespace, name, resource_version, pointers)
             case DeleteConfigMap(name, uid):
                 await self.cluster.delete(CONFIG_MAP, namespace, name, uid=uid)
                 self.store.forget(CONFIG_MAP, namespace, name, uid)
@@ -119,27 +119,32 @@ class Applier:
                 self.store.forget(PROMPT_ROLLBACK, namespace, name, uid)
             case Tell():
                 self._tell(prompt, effect)
-            case WriteStatus() | Audit() | AuditRecord():
-                raise AssertionError("done by apply, which keeps track of the resourceVersion")
+            case WriteStatus() | RemoveKeys() | ApplyConfigMap() | Audit() | AuditRecord():
+                raise AssertionError("done by apply, which keeps track of resourceVersions")
             case other:
                 assert_never(other)
 
-    async def _apply_config_map(self, effect: ApplyConfigMap) -> None:
-        """Project. A new ConfigMap is applied without force: somebody may have put a foreign one there meanwhile."""
+    async def _apply_config_map(self, effect: ApplyConfigMap, resource_version: str) -> None:
+        """Project. A new ConfigMap is applied without force: somebody may have put a foreign one there meanwhile.
+
+        The uid keeps a deleted one from coming back; the resourceVersion keeps out a write that was held up on its way,
+        or by a process that stood still while another one led, from undoing what was projected since.
+        """
         body = dict(effect.manifest)
         if effect.uid:
-            body["metadata"] = {**body["metadata"], "uid": effect.uid}  # fences: never bring back a deleted one
+            body["metadata"] = {**body["metadata"], "uid": effect.uid, "resourceVersion": resource_version}
         answer = await self.cluster.apply(CONFIG_MAP, body, manager=MANAGER, force=bool(effect.uid))
         self._seen_config_map(answer)
         if effect.healed:
             self.telemetry.tampering_healed.labels("apply").inc()
 
-    async def _remove_keys(self, namespace: str, name: str, resource_version: str, pointers: Iterable[str]) -> None:
-        test = {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}
-        removals = [{"op": "remove", "path": pointer} for pointer in pointers]
-        answer = await self.cluster.json_patch(CONFIG_MAP, namespace, name, [test, *removals])
+    async def _remove_keys(self, namespace: str, effect: RemoveKeys) -> str:
+        test = {"op": "test", "path": "/metadata/resourceVersion", "value": effect.resource_version}
+        removals = [{"op": "remove", "path": pointer} for pointer in effect.pointers]
+        answer = await self.cluster.json_patch(CONFIG_MAP, namespace, effect.name, [test, *removals])
         self._seen_config_map(answer)
         self.telemetry.tampering_healed.labels("remove").inc()
+        return str(answer["metadata"]["resourceVersion"])
 
     async def _write_record_status(self, namespace: str, effect: WriteRecordStatus) -> None:
         status = effect.status

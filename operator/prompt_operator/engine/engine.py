@@ -37,6 +37,7 @@ from prompt_operator.ports import (
     Retry,
     Terminating,
     UnknownKind,
+    WentBack,
 )
 
 if TYPE_CHECKING:
@@ -321,6 +322,9 @@ class Engine:
 
         Args:
             kinds: each kind and the label selector its watch uses.
+
+        Raises:
+            WentBack: the API server was restored to an earlier state.
         """
         kinds = tuple(kinds)
         # What was deleted after the store was filled and before the watches began is in no watch.
@@ -338,15 +342,33 @@ class Engine:
                 _log.warning("sweep of %s: %s; the next sweep tries again", kind.plural, error)
 
     async def sweep(self, kind: Kind, labels: str = "", *, metadata_only: bool = False) -> None:
-        """Compare the store with the API server for one kind; with `metadata_only` just drop what is gone."""
+        """Compare the store with the API server for one kind; with `metadata_only` just drop what is gone.
+
+        Raises:
+            WentBack: what is known is not true any more, and nothing would ever tell what is.
+        """
         known, found = dict(self.store.names(kind)), set()
         for namespace in self._namespaces or (None,):
             async for manifest in self._cluster.list(
                 kind, namespace=namespace, labels=labels, metadata_only=metadata_only
             ):
                 found.add(manifest["metadata"]["uid"])
+                await self._expect_no_older(kind, manifest["metadata"])
                 if not metadata_only:
                     self.observe(kind, manifest)
         for name, uid in known.items():
             if uid not in found:
                 self.wake(self._forget(kind, {**name._asdict(), "uid": uid}))
+
+    async def _expect_no_older(self, kind: Kind, listed: Mapping[str, Any]) -> None:
+        """See that the server is not behind what it told before; a page of a list may be older than the watch."""
+        known = self.store.newer(kind, listed)
+        if not known:
+            return
+        try:
+            present = (await self._cluster.get(kind, listed["namespace"], listed["name"]))["metadata"]
+        except NotFound:
+            return
+        if present["uid"] == listed["uid"] and int(present["resourceVersion"]) < known:
+            told = f"{kind.kind} {listed['namespace']}/{listed['name']} was at resourceVersion {known}"
+            raise WentBack(f"{told} and is at {present['resourceVersion']}")

@@ -200,6 +200,13 @@ class Store:
         self._put(kind, name, new)
         return () if old is not None and _alike(old, new) else self._wakes(kind, name, old, new)
 
+    def newer(self, kind: Kind, metadata: Mapping[str, Any]) -> int:
+        """Return the resourceVersion that is known of this very object, if it is a later one than given; else 0."""
+        old = self._table(kind).get(Name(metadata["namespace"], metadata["name"]))
+        if old is None or _newer(metadata, old) or metadata["resourceVersion"] == old.resource_version:
+            return 0
+        return int(old.resource_version)
+
     def forget(self, kind: Kind, namespace: str, name: str, uid: str, resource_version: str = "") -> tuple[Key, ...]:
         """Take in that an object is gone, or out of the watch; one of the same name with another uid stays.
 
@@ -330,6 +337,7 @@ def _prompt_record(manifest: Manifest) -> PromptRecord:
         held=tuple(held["version"] for held in status.get("held") or ()),
         firing=tuple(rule["name"] for rule in status.get("rules") or () if rule["state"] == "Firing"),
         serving=(status.get("activeVersion", ""), status.get("activatedAt", "")),
+        decided=_decided(status.get("decision") or {}),
         policy=(manifest["spec"].get("policyRef") or {}).get("name", ""),
         desired_by=_manager_of_version(metadata.get("managedFields") or ()),
         acts=acts_of(manifest, REQUESTS.values()),

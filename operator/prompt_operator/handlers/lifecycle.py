@@ -28,7 +28,7 @@ from prompt_operator.handlers.auditing import audit_trail
 from prompt_operator.handlers.leading import LeaseLost, election, work
 from prompt_operator.handlers.serving import serve
 from prompt_operator.handlers.watch import WATCHED, Forgetful, registry, scope
-from prompt_operator.ports import GiveUp, NotFound, Retry
+from prompt_operator.ports import GiveUp, NotFound, Retry, WentBack
 from prompt_operator.settings import ModeWatch, SettingsError, flag
 from prompt_operator.telemetry import Telemetry
 
@@ -74,6 +74,8 @@ class Running:
     """It decides and writes; until it holds the Lease it only watches."""
     lease_lost: str = ""
     """The Lease that could not be renewed in time."""
+    outdated: str = ""
+    """Why all that it knows is not true any more."""
     breakers: tuple[Breaker, ...] = ()
     trail: AuditTrail | None = None
 
@@ -97,6 +99,7 @@ async def operate(
 
     Raises:
         LeaseLost: another operator takes over.
+        WentBack: the API server was restored to an earlier state.
         SettingsError: a metric profile is wrong.
     """
     profiles = _profiles(settings)
@@ -143,11 +146,16 @@ async def operate(
             candidate = election(settings.lease, credentials, clock)
             for end in ([candidate.release] if candidate else []) + ([trail.aclose] if trail else []):
                 stack.push_async_callback(end)  # the trail ends before the Lease is given back
-            beside = [_follow_mode(running, watch, clock), engine.sweep_forever(WATCHED)]
+            beside = [_follow_mode(running, watch, clock), _sweep(running, stop)]
             beside.append(work(running, candidate, stop))
             await _watch(running, settings, credentials, stop, servers, beside)
     if running.lease_lost:
         raise LeaseLost(f"Lease {running.lease_lost} could not be renewed in time: another operator takes over")
+    if running.outdated:
+        raise WentBack(
+            f"the API server was restored to an earlier state ({running.outdated}): "
+            "this process ends, the next one begins with what is there now"
+        )
     _log.info("ended; what was projected stays, and the next start continues from it")
 
 
@@ -213,13 +221,22 @@ async def _watch(
         await engine.queue.stop(_DRAIN)
 
 
+async def _sweep(running: Running, stop: asyncio.Event) -> None:
+    """Keep the store whole; end the run where the API server went back in time, as its watches would stay silent."""
+    try:
+        await running.engine.sweep_forever(WATCHED)
+    except WentBack as error:
+        running.outdated = str(error)
+        stop.set()
+
+
 async def _end(running: Running, stop: asyncio.Event, servers: contextlib.AsyncExitStack, ended: asyncio.Event) -> None:
     """Finish runs and requests before kopf ends: it waits five seconds for tasks on its loop that are not its own.
 
-    Without the Lease nothing is finished: another operator may be at it by now.
+    Without the Lease nothing is finished: another operator may be at it by now. Nor is what rests on a lost past.
     """
     await stop.wait()
-    await running.engine.queue.stop(0.0 if running.lease_lost else _DRAIN)
+    await running.engine.queue.stop(0.0 if running.lease_lost or running.outdated else _DRAIN)
     if running.trail is not None:
         await running.trail.aclose()
     await servers.aclose()
