@@ -214,7 +214,8 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.world.executed())
     @rule(number=st.integers(0, 9))
     def tidy_up(self, number: int) -> None:
-        """A person deletes a record that was released; what it said of spacing goes with it."""
+        """A person deletes a record whose release was seen; what it said of spacing goes with it."""
+        self.world.settle(most=8 + self.requests)
         name = self._executed(number)["metadata"]["name"]
         if "release" in self.world.records[name]["spec"]:
             del self.world.records[name]

@@ -337,7 +337,6 @@ def _prompt_record(manifest: Manifest) -> PromptRecord:
         held=tuple(held["version"] for held in status.get("held") or ()),
         firing=tuple(rule["name"] for rule in status.get("rules") or () if rule["state"] == "Firing"),
         serving=(status.get("activeVersion", ""), status.get("activatedAt", "")),
-        decided=_decided(status.get("decision") or {}),
         policy=(manifest["spec"].get("policyRef") or {}).get("name", ""),
         desired_by=_manager_of_version(metadata.get("managedFields") or ()),
         acts=acts_of(manifest, REQUESTS.values()),

@@ -149,6 +149,11 @@ async def operate(
             beside = [_follow_mode(running, watch, clock), _sweep(running, stop)]
             beside.append(work(running, candidate, stop))
             await _watch(running, settings, credentials, stop, servers, beside)
+    _tell_end(running)
+
+
+def _tell_end(running: Running) -> None:
+    """Say how the run ended."""
     if running.lease_lost:
         raise LeaseLost(f"Lease {running.lease_lost} could not be renewed in time: another operator takes over")
     if running.outdated:
