@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from tests.core.rules.hostile import CONFINED
 from tests.custommetrics.conftest import END
 
@@ -13,6 +14,8 @@ from prompt_operator.core.rules.profile import IdentityLabels
 from prompt_operator.core.rules.tenantql import read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.custommetrics.conftest import Filled
 
     from devcluster.prometheus import Prometheus
@@ -69,6 +72,27 @@ def test_the_confined_queries_are_not_all_empty(together: Prometheus, name: str)
     """Those that ask for what the tenant has get it, but for the one that wants the victim's."""
     answer = asked(together, read(CONFINED[name]).promql(NATIVE, "attacker", WINDOW))
     assert len(answer) == (0 if name == "comment" else 1)
+
+
+def selectors(node: object) -> Iterator[dict[str, Any]]:
+    """The selectors of a query, as Prometheus' own parser reads it."""
+    if isinstance(node, dict):
+        if str(node.get("type")).endswith("Selector"):
+            yield node
+        node = list(node.values())
+    for each in node if isinstance(node, list) else ():
+        yield from selectors(each)
+
+
+@pytest.mark.parametrize("name", CONFINED)
+def test_prometheus_reads_the_namespace_in_every_selector(alone: Prometheus, name: str) -> None:
+    """Its parser is another one than that which confined the query; both see the same selectors."""
+    promql = read(CONFINED[name]).promql(NATIVE, "attacker", WINDOW)
+    answer = requests.get(f"{alone.url}/api/v1/parse_query", params={"query": promql}, timeout=10).json()
+    found = list(selectors(answer["data"]))
+    assert len(found) == promql.count('prompt_namespace="attacker"') > 0
+    assert all({"name": "prompt_namespace", "type": "=", "value": "attacker"} in each["matchers"] for each in found)
+    assert not any(each["offset"] or each["timestamp"] or each["startOrEnd"] for each in found)
 
 
 MEANINGS = (

@@ -25,6 +25,8 @@ REFUSED = {
     "no name": ('sum by ($by) ({job="x"})', "names exactly one metric"),
     "not a name": ('sum by ($by) ({__name__!="x"})', "at least one non-empty matcher"),
     "two names": ('sum by ($by) ({"a", __name__="secret"})', "names exactly one metric"),
+    "no label": ('sum by ($by) (secret{""!="x"})', "a label has a name"),
+    "by no label": ('sum by ($by) (sum by ($by, "") (secret))', "a label has a name"),
     "or in braces": ('sum by ($by) (secret{a="b" or prompt_namespace="victim"})', "or between matchers"),
     "label_replace": (
         'sum by ($by) (label_replace(secret, "prompt_namespace", "attacker", "", ""))',

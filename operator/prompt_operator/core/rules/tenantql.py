@@ -236,6 +236,7 @@ class _Writer:
         self._listed("aggregation", operation, _AGGREGATIONS)
         if _BY not in labels:
             raise self._error(f"{operation} must be grouped by prompt: write {operation} by ($by) (…)", operation)
+        self._check_labels(labels)
         others = [name(label) for label in labels if label != _BY]
         parameter = [*self.write(node.param), ", "] if node.param is not None else []
         self._check_words([label for label in labels if label != _BY])
@@ -268,9 +269,15 @@ class _Writer:
         metric = node.name or (named[0].value if [each.op for each in named] == [ast.MatchOp.Equal] else "")
         if not metric or (node.name and named):
             raise self._error("a selector names exactly one metric, by its name and not by a pattern", "__name__", "{")
+        self._check_labels([each.name for each in matchers])
         self._check_words([metric, *(word for each in matchers for word in (each.name, each.value))])
         before, after = selector(metric, ["\0", *map(_matcher, matchers)]).split("\0")
         yield from (before, Hole.OWN, after)
+
+    def _check_labels(self, labels: list[str]) -> None:
+        """Refuse a name that Prometheus would refuse, too, at every tick."""
+        if not all(labels):
+            raise self._error("a label has a name", '""', "''")
 
     def _check_words(self, words: list[str]) -> None:
         """Refuse `$by` and `$window` anywhere but in their places."""
