@@ -79,7 +79,8 @@ def test_what_does_not_come_true(tmp_path: Path) -> None:
     """A table of what was expected, what came, and the sentence of the judgement; exit status 1."""
     few = "error_rate 4.0% (20 of 500 in 5m; at least 2.6% at 95% confidence) not > 5%"
     none = (
-        "error_rate unknown: no data (in 1m); an interval of 1m leaves one sample in 1m, and an increase needs two: "
+        "error_rate unknown: no data, or fewer than two scrapes (in 1m); an interval of 1m leaves one sample in 1m, "
+        "and an increase needs two: "
         "choose a shorter interval"
     )
     done = run(tmp_path, WRONG)

@@ -407,6 +407,7 @@ def test_lack_of_confidence_is_named_only_where_it_decides() -> None:
         ),
         ("error_rate > 5%", reading(errors=2, requests=5), 0.95, "error_rate unknown: too few samples (5 in 5m)"),
         ("error_rate > 5%", {}, 0.95, "error_rate unknown: no data (in 5m)"),
+        ("error_rate[1m] > 5%", {}, 0.95, "error_rate unknown: no data, or fewer than two scrapes (in 1m)"),
         (
             "latency_p99 > 10s",
             latencies({5.0: 900, 10.0: 0, 12.0: 50, 20.0: 50}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ from prompt_operator.core.rules.values import count_text, format_threshold, form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
 
     from prompt_operator.core.rules.baseline import Found
     from prompt_operator.core.rules.metrics import Metric
     from prompt_operator.core.rules.syntax import Comparator, Comparison
+
+_ONE_SCRAPE = timedelta(minutes=1)
+"""Between two scrapes of a Prometheus whose configuration does not say otherwise."""
 
 
 class Verdict(StrEnum):
@@ -59,11 +62,16 @@ class Finding:
         """Tell it in one line: `error_rate 31.0% (62 of 200 in 1m; at least 22.4% at 99.9% confidence) > 5%`."""
         if self.value is None:
             cause = CAUSES.get(self.reason, self.reason) + (f", {self.detail}" if self.detail else "")
-            return f"{self.metric.name} unknown: {cause} ({self._basis()})"
+            scrapes = ", or fewer than two scrapes" if self._may_be_too_short() else ""
+            return f"{self.metric.name} unknown: {cause}{scrapes} ({self._basis()})"
         return (
             f"{self.metric.name} {format_value(self.metric, self.value)}"
             f" ({self._basis()}{self._surely()}){self._against()}"
         )
+
+    def _may_be_too_short(self) -> bool:
+        """Tell whether no series at all may mean that the window holds less than the two samples an increase needs."""
+        return self.reason is Reason.NO_DATA and self.samples is None and self.window <= _ONE_SCRAPE
 
     def _basis(self) -> str:
         window = f"in {format_window(self.window)}"
