@@ -193,16 +193,16 @@ class Watched:
             if fresh:
                 at = tick.shared.at if oldest is None else self._oldest(position, oldest, tick.shared.at)
                 self.readings[position] = self._judged(position, measured, tick.shared, at)
-        self._tell_all(measured, tick)
+        asking = any(map(_asks, self.readings))
+        if asking and not self.explained:
+            self._tell_all(measured, tick)
         self.new = self.new and None in self.readings
-        wake |= self._is_news(tick.shared, tick.now)
+        wake |= self._is_news(tick.shared, tick.now) or asking
         self.quiet_until = self._quiet_until(tick.now) if silent else None
         return wake
 
     def _tell_all(self, measured: Mapping[Need, Measured], tick: Round) -> None:
-        """Where a rollback may be decided, have the figures of all rules: they are the last look at this version."""
-        if self.explained or not any(map(_asks, self.readings)):
-            return
+        """Have the figures of all rules, as a rollback may be decided: they are the last look at this version."""
         for position, fresh in enumerate(tick.judged(self.plan)):
             reading = self.readings[position]
             if fresh and reading is not None and not reading.alert.findings and not _failed(reading.alert):
@@ -277,7 +277,7 @@ class Watched:
         return judge(rule, measured, self.baselines, min_samples=least, confidence=confidence, told=told)
 
     def _is_news(self, shared: Shared, now: datetime) -> bool:
-        """Tell whether a rule changed visibly, or asks for a rollback: then the prompt has to be looked at."""
+        """Tell whether a rule changed visibly: then the prompt has to be looked at."""
         news = False
         for position, reading in enumerate(self.readings):
             if reading is None:
@@ -286,7 +286,6 @@ class Watched:
             if visible != self.shown[position]:
                 self.shown[position] = visible
                 news = True
-            news |= _asks(reading)
         return news
 
     def _quiet_until(self, now: datetime) -> datetime | None:

@@ -177,7 +177,7 @@ def _covered(window: timedelta, samples: Iterable[Element]) -> tuple[list[Elemen
 
 def _amount(values: Mapping[str, float], scale: float) -> Measured:
     (value,) = values.values()
-    return _defect(value) or Amount(value * scale)
+    return Amount(value * scale) if 0 <= value < inf else _defect(value)
 
 
 def _is_foreign(need: Need, identity: Identity) -> bool:
@@ -185,16 +185,16 @@ def _is_foreign(need: Need, identity: Identity) -> bool:
     return isinstance(need.quantity, CustomSeries) and need.quantity.namespace != identity.namespace
 
 
-def _defect(value: float) -> Unusable | None:
-    return None if 0 <= value < inf else Unusable(Reason.NOT_A_NUMBER, f"value {value}")
+def _defect(value: float) -> Unusable:
+    return Unusable(Reason.NOT_A_NUMBER, f"value {value}")
 
 
 def _histogram(values: Mapping[str, float], scale: float) -> Measured:
     """Bounds may be spelled in two ways by two client libraries (1 and 1.0): their counts belong together."""
     counts: dict[float, float] = {}
     for text, count in values.items():
-        if defect := _defect(count):
-            return defect
+        if not 0 <= count < inf:
+            return _defect(count)
         bound = _bound(text)
         if bound is None:
             return Unusable(Reason.INCONSISTENT, f"bucket bound {text!r}")

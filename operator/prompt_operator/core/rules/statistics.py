@@ -114,9 +114,9 @@ def quantile_interval(buckets: Sequence[tuple[float, float]], q: float, confiden
     low, high, edge, below = 0.0, inf, 0.0, 0.0
     for upper, count in buckets:
         slower = total - below
-        if floor(slower + _NOISE) >= surely_more:
+        if slower + _NOISE >= surely_more:
             low = nextafter(edge, inf)
-        elif ceil(slower - _NOISE) <= surely_less:
+        elif slower - _NOISE <= surely_less:
             high = nextafter(edge, 0.0)
             break
         edge, below = upper, count

@@ -34,6 +34,9 @@ class State(StrEnum):
     """Nothing can be said; the state beneath and its timers stand still."""
 
 
+_FIRES = frozenset({State.FIRING, State.RECOVERING})
+
+
 @dataclass(frozen=True, slots=True)
 class Streak:
     """The state of one rule for one prompt version, with every instant that led to it (all UTC)."""
@@ -62,7 +65,7 @@ class Streak:
     @property
     def firing(self) -> bool:
         """Whether the rule fires, also while it recovers and while nothing is known."""
-        return self.beneath in {State.FIRING, State.RECOVERING}
+        return self.beneath in _FIRES
 
     @property
     def flapping(self) -> bool:
