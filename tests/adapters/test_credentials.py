@@ -115,7 +115,7 @@ async def test_an_exec_plugin_is_run_again_when_its_token_is_rejected_or_expires
     ("environ", "message"),
     [
         ({}, "no API server: set KUBECONFIG"),
-        ({"KUBECONFIG": "nowhere"}, "cannot use the credentials in nowhere"),
+        ({"KUBECONFIG": "nowhere"}, "there is no file nowhere"),
         (IN_CLUSTER, "cannot use the credentials in the default place"),
     ],
 )

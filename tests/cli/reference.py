@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-from prompt_operator.cli.main import VERBS, main
+from prompt_operator.cli.main import main
 
 FILE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 _INTRODUCTION = """\
@@ -35,7 +35,13 @@ and `list` on prompts, promptversions and promptrollbacks; `suspend`, `resume`, 
 
 def render() -> str:
     """Return the whole page."""
-    return "\n".join([_INTRODUCTION, *(_section(*words) for verb in VERBS for words in _commands(verb))])
+    return "\n".join([_INTRODUCTION, *(_section(*words) for verb in verbs() for words in _commands(verb))])
+
+
+def verbs() -> list[click.Command]:
+    """Return all verbs in their order; the group imports each when it is asked for it."""
+    context = click.Context(main)
+    return [verb for name in main.list_commands(context) if (verb := main.get_command(context, name))]
 
 
 def _commands(verb: click.Command) -> list[tuple[str, ...]]:

@@ -47,10 +47,21 @@ if TYPE_CHECKING:
             ),
         ),
         (
-            Retry("GET: 429 TooManyRequests"),
-            "The API server refused it, nothing was written: GET: 429 TooManyRequests.",
+            Retry("GET Prompt: 429 TooManyRequests: too many requests"),
+            "The API server refused it, nothing was written: too many requests.",
         ),
-        (GiveUp("PATCH: 422 Invalid: no"), "The API server refused it, nothing was written: PATCH: 422 Invalid: no."),
+        (GiveUp("PATCH Prompt shop/x: 422 Invalid: no"), "The API server refused it, nothing was written: no."),
+        (
+            GiveUp("PATCH: no answer of the usual form"),
+            "The API server refused it, nothing was written: PATCH: no answer of the usual form.",
+        ),
+        (
+            Retry("GET Prompt shop: 401 Unauthorized: Unauthorized"),
+            (
+                "The API server does not know you: log in again, or choose another --context "
+                "(GET Prompt shop: 401 Unauthorized: Unauthorized)."
+            ),
+        ),
     ],
 )
 def test_a_failure_of_the_cluster(error: Exception, said: str) -> None:
@@ -70,16 +81,28 @@ def test_no_kubeconfig(tmp_path: Path) -> None:
     """The file that was tried is named."""
     done = CliRunner().invoke(main, ["get", "--kubeconfig", str(tmp_path / "none")])
     assert done.exit_code == 1
-    assert done.stderr.startswith(f"Error: No cluster: cannot use the credentials in {tmp_path / 'none'}: ")
+    assert done.stderr == f"Error: No cluster: there is no file {tmp_path / 'none'}.\n"
+
+
+@pytest.mark.parametrize("text", ["a: [", "", "[]", "- a", "just words", "\x00", "users: 3", "clusters: [{}]"])
+def test_a_broken_kubeconfig(tmp_path: Path, text: str) -> None:
+    """One sentence with the name of the file, whatever is wrong with it."""
+    (tmp_path / "config").write_text(text)
+    done = CliRunner().invoke(main, ["get", "--kubeconfig", str(tmp_path / "config")])
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert done.stderr.startswith("Error: No cluster: ")
+    assert str(tmp_path / "config") in done.stderr
 
 
 def test_a_context_that_is_not_there(tmp_path: Path) -> None:
     """A misspelt --context is told as such."""
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text("{apiVersion: v1, kind: Config, clusters: [], users: [], contexts: [], current-context: ''}")
+    kubeconfig.write_text("{apiVersion: v1, kind: Config, contexts: [{name: lab, context: {}}, {name: test}]}")
     done = CliRunner().invoke(main, ["get", "--kubeconfig", str(kubeconfig), "--context", "prod"])
     assert done.exit_code == 1
-    assert "prod" in done.stderr
+    assert done.stderr == f"Error: No cluster: there is no context prod in {kubeconfig}, only lab, test.\n"
+    done = CliRunner().invoke(main, ["get", "--kubeconfig", str(kubeconfig)])
+    assert done.stderr == f"Error: No cluster: there is no current context in {kubeconfig}, only lab, test.\n"
 
 
 def test_commands_to_copy_go_to_the_same_cluster() -> None:
@@ -93,4 +116,4 @@ def test_no_verb_shows_the_verbs() -> None:
     """Without a verb the help is printed, as wrong usage."""
     done = CliRunner().invoke(main, [])
     assert done.exit_code == 2
-    assert "Commands:" in done.output
+    assert "See how prompts are:" in done.output

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from typing import Any
 
 import click
@@ -92,6 +94,31 @@ def test_a_rollback_of_nothing_creates_nothing() -> None:
     cluster = FakeCluster.of(prompt(status={"activeVersion": None}))
     assert "there is nothing to roll back" in cluster.run("rollback", "greeting", "--reason", "odd").stderr
     assert len(cluster.objects) == 1
+
+
+def test_a_rollback_to_what_is_active_creates_nothing() -> None:
+    """The API server would refuse it, in words about fields."""
+    cluster = FakeCluster.of(prompt())
+    done = cluster.run("rollback", "greeting", "--reason", "odd", "--to", "1.0.0")
+    assert (done.exit_code, len(cluster.objects)) == (1, 1)
+    assert done.stderr == "Error: 1.0.0 is the active version of greeting: there is nothing to roll back.\n"
+
+
+def test_an_interrupted_wait_says_that_the_request_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends the waiting, not the rollback: whoever pressed it must know."""
+
+    waits = asyncio.sleep
+
+    async def interrupted(_: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+        await waits(60)
+
+    monkeypatch.setattr("asyncio.sleep", interrupted)
+    cluster = FakeCluster.of(prompt())
+    done = cluster.run("rollback", "greeting", "--reason", "odd")
+    said = "PromptRollback greeting-request-x1 was created and stays: the operator carries it out all the same.\n"
+    assert (done.exit_code, done.stderr) == (130, f"{said}Interrupted.\n")
+    assert len(cluster.objects) == 2
 
 
 def test_a_rollback_needs_a_reason() -> None:

@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
+import yaml
 from kubernetes.client.configuration import Configuration
 from kubernetes.config import ConfigException
 from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME, InClusterConfigLoader
-from kubernetes.config.kube_config import list_kube_config_contexts, load_kube_config
+from kubernetes.config.kube_config import KubeConfigMerger, load_kube_config
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
 _HOME_KUBECONFIG = "~/.kube/config"
 _REFRESH_EVERY = 30.0  # seconds; the loader renews what expires within the next five minutes
+_UNUSABLE = (ConfigException, yaml.YAMLError, OSError, TypeError, AttributeError, LookupError, ValueError)
+"""What reading a broken file raises; the loader does not look at its form first."""
 _log = logging.getLogger(__name__)
 
 
@@ -80,8 +83,9 @@ def load(
             return _from_service_account(mount, environ)
         if home.exists():
             return _from_kubeconfig(str(home), context)
-    except (ConfigException, OSError, ssl.SSLError) as error:
-        raise NoCredentials(f"cannot use the credentials in {path or 'the default place'}: {error}") from error
+    except _UNUSABLE as error:
+        told = " ".join(str(error).split())
+        raise NoCredentials(f"cannot use the credentials in {path or 'the default place'}: {told}") from error
     raise NoCredentials(
         f"no API server: set KUBECONFIG, write {_HOME_KUBECONFIG}, or run in a pod with a ServiceAccount"
     )
@@ -105,19 +109,30 @@ def _from_service_account(mount: Path, environ: Mapping[str, str]) -> Credential
 
 
 def _from_kubeconfig(path: str, context: str) -> Credentials:
-    config = Configuration()
+    config, namespace = Configuration(), _namespace_of(path, context)
     load_kube_config(path, context or None, config, persist_config=False)  # type: ignore[no-untyped-call]
-    contexts, current = list_kube_config_contexts(path)  # type: ignore[no-untyped-call]
-    chosen = next((one for one in contexts if one["name"] == context), current)
     return Credentials(
         server=config.host.rstrip("/"),
         tls=_tls(config) if config.host.startswith("https:") else None,
         authorization=LoadedToken(config),
         server_hostname=config.tls_server_name,
         proxy=_proxy(config),
-        namespace=chosen["context"].get("namespace", "default"),
+        namespace=namespace,
         configuration=config,
     )
+
+
+def _namespace_of(path: str, context: str) -> str:
+    """Return the namespace of a context; NoCredentials where there is no file, or no such context in it."""
+    merged: Any = KubeConfigMerger(path).config  # type: ignore[no-untyped-call]
+    if merged is None:
+        raise NoCredentials(f"there is no file {path}")
+    contexts = {each["name"]: each for each in merged.value["contexts"]}
+    name = context or merged.safe_get("current-context")
+    if name not in contexts:
+        missing = f"there is no context {name}" if name else "there is no current context"
+        raise NoCredentials(f"{missing} in {path}, only {', '.join(contexts) or 'an empty list'}")
+    return contexts[name]["context"].safe_get("namespace") or "default"
 
 
 def _tls(config: Any) -> ssl.SSLContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +14,10 @@ from prompt_operator.ports import Conflict, Forbidden, GiveUp, Retry, Unavailabl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_UNKNOWN_USER = ": 401 "
+_ANSWER = re.compile(r".*?: [45]\d\d \w*: (?P<said>.+)")
 
 
 class Refused(click.ClickException):
@@ -64,14 +69,17 @@ def sentence(error: Exception) -> str:  # noqa: PLR0911  a table
             return f"Somebody changed it at the same moment, nothing was written: run it again ({error})."
         case Unavailable():
             return f"The API server does not answer: see whether the cluster runs and --context is right ({error})."
+        case Retry() if _UNKNOWN_USER in str(error):
+            return f"The API server does not know you: log in again, or choose another --context ({error})."
         case ValidationError():
             first = error.errors(include_input=False, include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
             return f"This {error.title} is of another release ({place}: {first['msg']}): use the kubectl-prompt of it."
         case _:
-            return f"The API server refused it, nothing was written: {error}."
+            return f"The API server refused it, nothing was written: {_reason(error)}."
 
 
 def _reason(error: Exception) -> str:
-    """Return what the server said, without the name of the request and the code."""
-    return str(error).partition(" 403 ")[2].partition(": ")[2].rstrip(".") or str(error)
+    """Return what the server said, without the request, the code and the kind of refusal before it."""
+    found = _ANSWER.match(str(error))
+    return (found["said"] if found else str(error)).rstrip(".")

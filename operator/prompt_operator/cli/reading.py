@@ -22,8 +22,9 @@ async def manifest(session: Session, kind: Kind, name: str) -> Manifest:
     """Read an object as it is; Refused when there is none."""
     found = await manifest_if_there(session, kind, name)
     if found is None:
+        listing = " ".join(filter(None, ("kubectl get", kind.plural, "-A", session.flags_in(""))))
         raise Refused(
-            f"There is no {kind.kind} {name} in namespace {session.namespace}: see kubectl get {kind.plural}."
+            f"There is no {kind.kind} {name} in namespace {session.namespace}: see {listing}, and choose with -n."
         )
     return found
 

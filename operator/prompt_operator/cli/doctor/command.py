@@ -69,9 +69,10 @@ async def doctor(session: Session, *, all_namespaces: bool, operator_url: str, i
     seen = await look(session, (home or name, name), operator_url, namespace)
     found = findings(seen)
     if output == "table":
-        _print(found, seen)
+        _print(found, seen, f"namespace {namespace}" if namespace else "all namespaces")
     else:
-        printing.document({"found": [asdict(each) for each in found], "notLookedAt": seen.not_looked}, output)
+        not_looked = [f"{what}: {why}" for what, why in seen.not_looked]
+        printing.document({"found": [asdict(each) for each in found], "notLookedAt": not_looked}, output)
     if seen.answered and not seen.installed:
         printing.note(f"Not looked at: rights and settings of the operator: none is installed as {installed}.")
     if not operator_url and seen.installed:
@@ -80,19 +81,21 @@ async def doctor(session: Session, *, all_namespaces: bool, operator_url: str, i
         click.get_current_context().exit(1 if any(each.certain for each in found) else 2)
 
 
-def _print(found: tuple[Finding, ...], seen: Snapshot) -> None:
+def _print(found: tuple[Finding, ...], seen: Snapshot, where: str) -> None:
     for each in found:
         printing.heading(f"{each.found}: {each.where}" + ("" if each.certain else " (not known)"))
         click.echo(f"  {each.message}")
         click.echo(f"  do:  {each.remedy}")
         click.echo(f"  see: docs/{each.runbook}\n")
-    click.echo(_summary(found, len(seen.prompts)))
-    for place in seen.not_looked:
-        printing.note(f"Not looked at: {place}")
+    click.echo(_summary(found, seen, where))
+    for why in dict.fromkeys(why for _, why in seen.not_looked):
+        whats = ", ".join(what for what, its in seen.not_looked if its == why)
+        printing.note(f"Not looked at: {whats}: {why}")
 
 
-def _summary(found: tuple[Finding, ...], prompts: int) -> str:
-    wrong = sum(each.certain for each in found)
+def _summary(found: tuple[Finding, ...], seen: Snapshot, where: str) -> str:
+    wrong, prompts = sum(each.certain for each in found), len(seen.prompts)
     unknown = len(found) - wrong
-    counts = [f"{wrong or 'nothing'} wrong", *([f"{unknown} not known"] if unknown else [])]
-    return f"{', '.join(counts).capitalize()}; {printing.counted(prompts, 'prompt')} looked at."
+    nothing = "nothing wrong in what could be seen" if seen.not_looked else "nothing wrong"
+    counts = [f"{wrong} wrong" if wrong else nothing, *([f"{unknown} not known"] if unknown else [])]
+    return f"{', '.join(counts).capitalize()}; {printing.counted(prompts, 'prompt')} of {where} looked at."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from prompt_operator.ports import (
     PROMPT_POLICY,
     PROMPT_ROLLBACK,
     PROMPT_VERSION,
+    Forbidden,
     GiveUp,
     Kind,
     NotFound,
@@ -47,6 +49,10 @@ NEEDED = (
 )
 """(group, resource, subresource, verb) of the rights without which the operator does not do its work."""
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
+_ELSEWHERE = (
+    ". Is it elsewhere in the cluster, say where: --operator; "
+    "does it run outside, as on your machine, ask it: --operator-url"
+)
 _LIES_IN = "settings.yaml"
 
 
@@ -81,19 +87,24 @@ class Snapshot:
     """There is a Lease or settings where the operator should be; a local run has neither."""
     answered: bool = False
     """The operator said itself how it is."""
-    not_looked: list[str] = field(default_factory=list)
-    """What could not be read, with why."""
+    not_looked: list[tuple[str, str]] = field(default_factory=list)
+    """What could not be looked at, and why."""
 
 
 async def look(session: Session, home: tuple[str, str], url: str, namespace: str | None) -> Snapshot:
-    """Read all there is; nothing that fails ends the look.
+    """Read all there is; where the API server answers, nothing that fails ends the look.
 
     Args:
         session: the session.
         home: see `Snapshot.home`.
         url: address of the operator's health server; empty: it is not asked.
         namespace: whose objects; None: of all.
+
+    Raises:
+        Retry, GiveUp: nobody answers, or nobody knows who asks: nothing can be looked at.
     """
+    with suppress(NotFound, Forbidden):
+        await session.cluster.get(_CRD, "", KINDS[0].definition.crd_name)
     seen = Snapshot(session.now(), home, session.flags_in)
     await _definitions(session, seen)
     for kind, into in (
@@ -110,12 +121,13 @@ async def look(session: Session, home: tuple[str, str], url: str, namespace: str
     if url:
         await _health(seen, url)
     if not seen.installed and not seen.answered:
-        place = "/".join(seen.home)
-        seen.not_looked.append(
-            f"the operator: there is none installed as {place}. Is it elsewhere in the cluster, say where: --operator; "
-            "does it run outside, as on your machine, ask it: --operator-url"
-        )
+        seen.not_looked.append(("the operator", f"there is none installed as {'/'.join(seen.home)}{_ELSEWHERE}"))
     return seen
+
+
+def _why(error: Exception) -> str:
+    """Return why something could not be looked at; what a person may not see is so for many things at once."""
+    return "you have no right to see this" if isinstance(error, Forbidden) else sentence(error)
 
 
 async def _all(
@@ -126,7 +138,7 @@ async def _all(
     except UnknownKind:
         return []  # the missing definition is told
     except (Retry, GiveUp) as error:
-        seen.not_looked.append(f"{kind.plural}: {sentence(error)}")
+        seen.not_looked.append((kind.plural, _why(error)))
         return None
 
 
@@ -137,7 +149,7 @@ async def _one(session: Session, seen: Snapshot, kind: Kind, namespace: str, nam
     except NotFound:
         raise
     except (Retry, GiveUp) as error:
-        seen.not_looked.append(f"{kind.kind} {name}: {sentence(error)}")
+        seen.not_looked.append((f"{kind.kind} {name}", _why(error)))
         return None
 
 
@@ -178,13 +190,14 @@ async def _settings(session: Session, seen: Snapshot) -> None:
     except NotFound:
         seen.absent.add("settings")
     except yaml.YAMLError as error:
-        seen.not_looked.append(f"the operator's settings: {_LIES_IN} is not YAML: {error}")
+        seen.not_looked.append(("the operator's settings", f"{_LIES_IN} is not YAML: {error}"))
 
 
 async def _lease(session: Session, seen: Snapshot) -> None:
     """Read the Lease that the settings name; an operator whose settings name none has none."""
     if seen.settings and not seen.settings.get("lease"):
-        seen.not_looked.append("whether the operator is alive: its settings name no Lease, ask it with --operator-url")
+        why = "its settings name no Lease, ask it with --operator-url"
+        seen.not_looked.append(("whether the operator is alive", why))
         return
     namespace, _, name = str(seen.settings.get("lease", seen.home[1])).rpartition("/")
     try:
@@ -200,7 +213,7 @@ async def _rights(session: Session, seen: Snapshot) -> None:
             try:
                 allowed = await _may(session, seen.home, right, namespace)
             except (Retry, GiveUp) as error:
-                seen.not_looked.append(f"the operator's rights: {sentence(error)}")
+                seen.not_looked.append(("the operator's rights", _why(error)))
                 return
             if not allowed:
                 _, resource, subresource, verb = right
@@ -233,4 +246,4 @@ async def _health(seen: Snapshot, url: str) -> None:
         return
     seen.answered = True
     seen.checks = {name: message for name, (ok, message) in found.items() if ok is False}
-    seen.not_looked += [f"{name} of the operator: {message}" for name, (ok, message) in found.items() if ok is None]
+    seen.not_looked += [(f"{name} of the operator", message) for name, (ok, message) in found.items() if ok is None]

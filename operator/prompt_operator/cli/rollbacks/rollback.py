@@ -52,6 +52,8 @@ async def rollback(session: Session, name: str, reason: str, to: str | None, sec
     active = (await reading.prompt(session, name)).status.active_version
     if not active:
         raise Refused(f"No version of {name} is active: there is nothing to roll back.")
+    if to == active:
+        raise Refused(f"{to} is the active version of {name}: there is nothing to roll back.")
     options.sure(f"Roll {name} back from {active} to {to or 'its last good version'}?", yes=yes)
     request = await session.cluster.create(PROMPT_ROLLBACK, await _request(session, name, active, to, reason))
     if request is None:
@@ -92,7 +94,15 @@ async def _answer(session: Session, name: str, request: str, seconds: float) -> 
                 f"The operator has not answered PromptRollback {request} within {seconds:g} s; it is answered "
                 f"as soon as the operator runs: see {options.command(session, 'explain', name)}."
             )
+        await _pause(request)
+
+
+async def _pause(request: str) -> None:
+    try:
         await asyncio.sleep(_LOOK_EVERY)
+    except asyncio.CancelledError:  # Ctrl-C
+        printing.note(f"PromptRollback {request} was created and stays: the operator carries it out all the same.")
+        raise
 
 
 def _tell(session: Session, record: PromptRollback) -> None:
