@@ -106,7 +106,6 @@ def test_a_rollback_to_what_is_active_creates_nothing() -> None:
 
 def test_an_interrupted_wait_says_that_the_request_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends the waiting, not the rollback: whoever pressed it must know."""
-
     waits = asyncio.sleep
 
     async def interrupted(_: float) -> None:
