@@ -291,6 +291,13 @@ class Histories(RuleBasedStateMachine):
             self.world.settle(most=8 + self.requests)
             self.release_that_fails((V2, V3)[number % 2], effects=9, minutes=wait)
 
+    @rule(hours=st.sampled_from((1, 25, 49)))
+    def nobody_looks(self, hours: float) -> None:
+        """The daily limit is reached; later the next release fails, too."""
+        self.bad_day([16, 16, 16, 16])
+        self.time(hours)
+        self.bad_day([16])
+
     # --- what happens to a cluster
 
     @rule(how=st.sampled_from(("edit", "key", "delete", "immutable", "label")))

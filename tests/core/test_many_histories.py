@@ -53,6 +53,7 @@ EVENTS: Mapping[str, tuple[float, Callable[[random.Random], tuple[Any, ...]]]] =
     "restore": (1, lambda r: (r.choice(ANY),)),
     "time": (3, lambda r: (r.choice((0.01, 0.1, 0.3, 5, 23, 25)),)),
     "set_back": (1, lambda r: (r.choice((1, 20, 1500)),)),
+    "nobody_looks": (0.1, lambda r: (r.choice((1, 25, 49)),)),
     "bad_day": (0.3, lambda r: ([r.choice(MINUTES) for _ in range(r.randint(2, 5))],)),
 }
 NAMES, WEIGHTS = tuple(EVENTS), tuple(weight for weight, _ in EVENTS.values())
