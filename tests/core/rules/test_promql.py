@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf, nan
@@ -244,6 +245,14 @@ def test_a_text_that_is_no_profile_is_refused(text: str, message: str) -> None:
         parse_profile(text)
 
 
+@pytest.mark.parametrize("labels", ["a, b, b", "a, a, b", "le, a, b", "a, b, __name__"])
+def test_labels_that_tell_no_version_apart_are_refused(labels: str) -> None:
+    """Two names for one thing, or a label that PromQL itself uses."""
+    identity = dict(zip(("namespace", "prompt", "version"), labels.split(", "), strict=True))
+    with pytest.raises(ValueError, match="identity: namespace, prompt and version are three labels"):
+        parse_profile(json.dumps({"name": "own", "identity": identity, "quantities": {"requests": {"counter": "a"}}}))
+
+
 @pytest.mark.parametrize(
     ("quantities", "message"),
     [
@@ -260,6 +269,7 @@ def test_a_text_that_is_no_profile_is_refused(text: str, message: str) -> None:
         ("requests: {counter: a, where: [{label: b}]}", "exactly one of is, is_not, matches"),
         ("requests: {counter: a, where: [{label: b, is: c, matches: d}]}", "exactly one of is, is_not, matches"),
         ("requests: {counter: a, scale: 0}", "scale"),
+        ("requests: {counter: a, scale: .inf}", "scale"),
         ("requests: {counter: a, unit: s}", "unit"),
     ],
 )

@@ -49,7 +49,7 @@ class Source(_Data):
     counters: Annotated[tuple[Name, ...], Field(min_length=2)] | None = None
     histogram: Name | None = None
     where: tuple[Matcher, ...] = ()
-    scale: float = Field(default=1.0, gt=0)
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     absent: Literal["unknown", "zero"] = "unknown"
     buckets: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
 
@@ -77,6 +77,12 @@ class IdentityLabels(_Data):
     namespace: Name
     prompt: Name
     version: Name
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        if len({self.namespace, self.prompt, self.version, "le", "__name__"}) < 5:  # noqa: PLR2004  all of these
+            raise ValueError("namespace, prompt and version are three labels, none of them le or __name__")
+        return self
 
 
 class Profile(_Data):
