@@ -10,6 +10,7 @@ from prompt_operator.core.correlation import Witness, factors_of, tallies_of
 from prompt_operator.core.facts import Elsewhere
 from prompt_operator.core.rules.judgement import Verdict
 from prompt_operator.core.rules.model import Action
+from prompt_operator.core.rules.streak import State
 from prompt_operator.engine.store import Name
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ class Neighbours:
 
     def _witnesses(self) -> Iterator[Witness]:
         for name, readings in self._rules.snapshots():
-            verdicts = {r.alert.verdict for r in readings.rules if Action.ROLLBACK in r.rule.actions}
+            rules = [r for r in readings.rules if Action.ROLLBACK in r.rule.actions]
+            # Of a rule whose query fails the last verdict is kept: it says nothing of this window.
+            verdicts = {r.alert.verdict for r in rules if r.streak.state is not State.UNKNOWN}
             version = self._store.version_of(name, readings.version)
             yield Witness(
                 factors=factors_of(name.namespace, version),
