@@ -83,6 +83,15 @@ def test_an_unanchored_tail_is_two(log: Path, tmp_path: Path) -> None:
     assert f"Not vouched for: 5 entries of {B} up to seq 4 are not anchored.\n" in found.output
 
 
+def test_a_trail_of_which_nothing_is_left_is_broken(tmp_path: Path) -> None:
+    """An empty file is not whole: the anchor names what was in it. Only a beginning that was moved may be all of it."""
+    empty = written(tmp_path / "empty.jsonl", [])
+    found = run("verify", str(empty), anchored(tmp_path, ANCHORS, sink="file"))
+    assert found.exit_code == 1
+    assert "broken at the anchor" in found.output
+    assert run("verify", str(empty), "--partial", anchored(tmp_path, ANCHORS, sink="file")).exit_code == 2
+
+
 def test_without_a_cluster_nothing_vouches_for_the_end(log: Path) -> None:
     """The anchor cannot be read; the chain is checked all the same, and what to do is said."""
     found = run("verify", str(log))

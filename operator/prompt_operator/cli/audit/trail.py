@@ -94,9 +94,12 @@ def _placed(name: str) -> tuple[str, str]:
 def heads_of(lines: Iterable[bytes], anchors: Iterable[Anchored]) -> dict[str, Head]:
     """Return the anchored heads of this trail: of its kind of sink, as the last takeover names it, and of its writers.
 
-    One anchor may serve one trail after another, where `--audit` was changed.
+    One anchor may serve one trail after another, where `--audit` was changed. Without an entry any may be meant: of a
+    trail that was cut off at its very beginning nothing is left.
     """
     found = entries(lines)
+    if not found:
+        return {each.head.writer: each.head for each in anchors}
     sinks = [line.members["inputs"]["sink"] for line in found if "sink" in line.members["inputs"]][-1:]
     writers = {line.head.writer for line in found}
     return {each.head.writer: each.head for each in anchors if each.sink in sinks or each.head.writer in writers}
