@@ -15,7 +15,7 @@ from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.adapters.rulefiles import prometheus_rule, rule_file
 from prompt_operator.collector import spare_full_passes
 from prompt_operator.handlers.leading import LeaseLost
-from prompt_operator.handlers.lifecycle import operate
+from prompt_operator.handlers.lifecycle import WatchesEnded, operate
 from prompt_operator.ports import WentBack
 from prompt_operator.settings import options, resolve
 from prompt_operator.telemetry import configure_logging
@@ -33,7 +33,7 @@ def _run(**flags: object) -> None:
     spare_full_passes()
     try:
         asyncio.run(operate(settings))
-    except (NoCredentials, AddressTaken, LeaseLost, WentBack) as error:
+    except (NoCredentials, AddressTaken, LeaseLost, WatchesEnded, WentBack) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         sys.exit(130)

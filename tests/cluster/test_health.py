@@ -159,13 +159,13 @@ async def test_without_rights_the_store_is_not_whole(installed: ControlPlane) ->
         installed.kubectl("delete", "clusterrolebinding", "prompt-operator")
         starting = asyncio.create_task(operator.start())
 
-        async def reason() -> str:
+        async def unavailable() -> bool:
             with contextlib.suppress(urllib.error.URLError):
                 status, document = await ask(url, "/readyz")
-                return str(document["reason"]) if status == 503 else ""
-            return ""
+                return status == 503 and "store_unavailable" in document["reason"]
+            return False
 
-        assert "store_unavailable" in await operator.until(reason)
+        await operator.until(unavailable)
         assert "store_unavailable" in await until_at_fault(operator, url, "store")
         assert await examined(installed, url) >= {"OperatorNotReady", "RightsMissing"}
         install(installed)

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.cluster.program import RUN, Program, run, until
+from tests.cluster.program import DEADLINE, RUN, Program, run, until
 
 from devcluster.controlplane import ControlPlane
 from devcluster.paths import REPO
@@ -171,7 +171,8 @@ def test_prompts_enabled_false_starts_in_fallback(
     arguments = ("--namespace", namespace)
     with Program(tmp_path, control_plane.kubeconfig, arguments, {"PROMPTS_ENABLED": "false"}) as one:
         one.until("/readyz", 200)
-        kubectl("wait", "--for=jsonpath={.data.mode}=Fallback", "configmap/prompt-greeting", "--timeout=60s")
+        mode = ("get", "configmap", "prompt-greeting", "--ignore-not-found", "--output=jsonpath={.data.mode}")
+        until(lambda: kubectl(*mode), lambda seen: seen == "Fallback")
 
 
 def test_it_is_not_ready_before_the_kinds_exist_and_recovers_when_they_do(tmp_path: Path) -> None:
@@ -188,6 +189,22 @@ def test_it_is_not_ready_before_the_kinds_exist_and_recovers_when_they_do(tmp_pa
         plane.kubectl("apply", "--server-side", "--filename=-", input=manifests())
         plane.kubectl("wait", "--for=condition=Ready", "prompt/greeting", "--timeout=60s")
         assert one.end() == 0
+
+
+def test_it_ends_when_a_kind_is_taken_away(tmp_path: Path) -> None:
+    """Nothing tells any more what changes: it gives the Lease back and ends with status 1 and a sentence."""
+    with contextlib.ExitStack() as stack:
+        plane = ControlPlane.start(tmp_path / "plane", audit=False, crds=REPO / "crds")
+        stack.callback(plane.stop)
+        one = stack.enter_context(Program(tmp_path, plane.kubeconfig, ("--lease", "default/operator")))
+        one.until("/readyz", 200)
+        holder = ("get", "lease", "operator", "--output=jsonpath={.spec.holderIdentity}", "--ignore-not-found")
+        until(lambda: plane.kubectl(*holder).stdout, bool)
+        plane.kubectl("delete", "crd", "experiments.promptops.dev")
+        assert one.process is not None
+        assert one.process.wait(DEADLINE) == 1
+        assert one.log.read_text().strip().splitlines()[-1].startswith("Error: watching failed: 404")
+        assert plane.kubectl(*holder).stdout == ""
 
 
 def reason_of(program: Program) -> str:

@@ -33,8 +33,9 @@ from prompt_operator.settings import ModeWatch, SettingsError, flag
 from prompt_operator.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Collection, Coroutine, Iterable, Mapping
     from datetime import datetime
+    from typing import Any
 
     from prompt_operator.adapters.audit import AuditTrail
     from prompt_operator.adapters.credentials import Credentials
@@ -48,6 +49,10 @@ _log = logging.getLogger(__name__)
 _RETRY_LOAD = 2.0
 _MODE_EVERY = 2.0
 _DRAIN = 10.0
+
+
+class WatchesEnded(Exception):  # noqa: N818  says what happened
+    """A watch failed for good, as when the definition of a kind is gone: without watches the operator is blind."""
 
 
 @dataclass(slots=True)
@@ -101,6 +106,7 @@ async def operate(
         LeaseLost: another operator takes over.
         WentBack: the API server was restored to an earlier state.
         SettingsError: a metric profile is wrong.
+        WatchesEnded: nothing tells any more what changes.
     """
     profiles = _profiles(settings)
     clock, telemetry, stop = clock or SystemClock(), Telemetry(), stop or asyncio.Event()
@@ -218,7 +224,7 @@ async def _watch(
             **scope(settings.namespaces),
         )
         take_signals(stop)
-        await kopf.run_tasks(watches, ignored=ours)
+        await _run_watches(watches, ours, stop)
     finally:
         for task in tasks:
             task.cancel()
@@ -233,6 +239,28 @@ async def _sweep(running: Running, stop: asyncio.Event) -> None:
     except WentBack as error:
         running.outdated = str(error)
         stop.set()
+
+
+async def _run_watches(
+    watches: Collection[asyncio.Task[None]], ours: Collection[asyncio.Task[Any]], stop: asyncio.Event
+) -> None:
+    """Run kopf until one of its tasks ends, which ends everything: kopf alone would wait for the others without limit.
+
+    A watch may overlook that it is cancelled; the end of the event loop cancels it once more, which it does not.
+    """
+    whole = asyncio.create_task(kopf.run_tasks(watches, ignored=ours))
+    try:
+        await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        await asyncio.wait({whole}, timeout=_DRAIN)
+    finally:
+        whole.cancel()
+        await asyncio.gather(whole, return_exceptions=True)
+    for failed in (each.exception() for each in watches if each.done() and not each.cancelled()):
+        if failed is not None:
+            raise WatchesEnded(
+                f"watching failed: {failed}; what was projected stays, and the next start continues from it"
+            ) from failed
 
 
 async def _end(running: Running, stop: asyncio.Event, servers: contextlib.AsyncExitStack, ended: asyncio.Event) -> None:
