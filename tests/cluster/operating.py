@@ -45,6 +45,9 @@ USER = "kubectl"
 DEADLINE = 60.0
 """Seconds until what has to come must have come: long, since a machine under load is slow and less gains nothing."""
 
+SOON = 1.0
+"""Seconds; what failed and is tried again so soon, as after a conflict, is work under way."""
+
 
 class ShiftedClock(SystemClock):
     """The machine's clock, moved by `offset`."""
@@ -224,10 +227,12 @@ class Operated:
     async def _known(self) -> set[tuple[str, str]] | None:
         """Return the same as the operator has it; None while it is at work."""
         assert self.running is not None
-        engine = self.running.engine
-        sizes, tables = engine.queue.sizes(), engine.store.tables.values()
-        if sizes["ready"] or sizes["running"]:
+        store, queue = self.running.engine.store, self.running.engine.queue
+        sizes, soon = queue.sizes(), asyncio.get_running_loop().time() + SOON
+        tried_again = any(queue._planned.get(key, soon) < soon for key in queue._failures)
+        if sizes["ready"] or sizes["running"] or tried_again:
             return None
+        tables = store.tables.values()
         records = (each for table in tables for name, each in table.items() if name.namespace == self.namespace)
         return {(record.uid, record.resource_version) for record in records}
 

@@ -20,6 +20,7 @@ from tests.cluster.operating import Operated, operated
 
 from devcluster.errors import DevError
 from prompt_operator.core import unimplemented
+from prompt_operator.engine.store import Key
 from prompt_operator.ports import EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_VERSION
 
 if TYPE_CHECKING:
@@ -186,10 +187,11 @@ async def test_a_missing_version_reconciles_for_a_minute_then_stalls_then_recove
 async def test_a_missing_version_wakes_its_prompt_when_the_minute_is_over(operator: Operated) -> None:
     """The queue holds the deadline: no event is needed for Reconciling to become Stalled."""
     assert operator.running is not None
-    before = operator.running.engine.queue.sizes()["delayed"]
+    planned, key = operator.running.engine.queue._planned, Key(PROMPT.kind, operator.namespace, "greeting")
+    assert key not in planned
     await operator.prompt("2.0.0")
     await table_row(operator, "VersionMissing")
-    assert operator.running.engine.queue.sizes()["delayed"] > before
+    assert key in planned
 
 
 async def test_another_missing_version_gets_its_own_minute(operator: Operated) -> None:
