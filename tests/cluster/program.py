@@ -51,13 +51,14 @@ class Program:
     kubeconfig: Path
     arguments: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = (str(PROGRAM),)
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.port = free_port()
         address = f"{LOOPBACK}:{self.port}"
-        command = [str(PROGRAM), RUN, "--health-address", address, "--metrics-address", address, *self.arguments]
+        command = [*self.program, RUN, "--health-address", address, "--metrics-address", address, *self.arguments]
         variables = environment(KUBECONFIG=str(self.kubeconfig), **self.variables)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=variables, stderr=log)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tests.adapters.answering import element, serving, vector
 from tests.cluster.program import Program
+from tests.faults import hurried
 from tests.faults.proxy import Proxy
 from tests.faults.scene import BAD, GOOD, ONE_RULE
 
@@ -91,6 +93,15 @@ class Trail:
 
 
 @dataclass
+class _Looked:
+    """The newest list of a kind."""
+
+    found: dict[str, Manifest] = field(default_factory=dict)
+    at: float = float("-inf")
+    under_way: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass
 class Stage:
     """One operator, the proxy it goes through, and what a person does beside it."""
 
@@ -106,9 +117,7 @@ class Stage:
     died: asyncio.Event = field(default_factory=asyncio.Event)
     starts: int = 0
     trail: Trail = field(init=False)
-    _listed: list[Manifest] = field(default_factory=list)
-    _listed_at: float = float("-inf")
-    _listing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _looked: dict[str, _Looked] = field(default_factory=lambda: defaultdict(_Looked))
 
     def __post_init__(self) -> None:
         """Keep one audit file over all starts."""
@@ -124,7 +133,8 @@ class Stage:
             *("--audit", "file", "--audit-file", str(self.trail.path)),
             *("--prometheus-url", self.source.url, *self.arguments),
         )
-        program = Program(folder, self.proxy.kubeconfig(folder / "kubeconfig", self.token), arguments)
+        kubeconfig = self.proxy.kubeconfig(folder / "kubeconfig", self.token)
+        program = Program(folder, kubeconfig, arguments, program=(sys.executable, "-P", hurried.__file__))
         self.program = program.__enter__()
         await asyncio.to_thread(program.until, "/readyz", 200)
         self.died.clear()
@@ -199,8 +209,9 @@ class Stage:
 
     async def stages(self, scene: str) -> dict[str, str]:
         """Return what the versions of a scene say of themselves; nothing without a status."""
-        found = [await self.api.get(PROMPT_VERSION, self.namespace, f"{scene}-{each}") for each in VERSIONS]
-        return {each["spec"]["version"]: (each.get("status") or {}).get("stage", "") for each in found}
+        listed = await self._listed(PROMPT_VERSION)
+        found = {version: listed.get(f"{scene}-{version}", {}).get("status") or {} for version in VERSIONS}
+        return {version: status.get("stage", "") for version, status in found.items()}
 
     async def sign(self, record: str, name: str) -> None:
         """Set `release` or `acknowledge` of a record."""
@@ -211,26 +222,27 @@ class Stage:
 
     async def status(self, scene: str) -> dict[str, Any]:
         """Return the status of a scene's prompt."""
-        return (await self.api.get(PROMPT, self.namespace, scene)).get("status") or {}
+        return (await self._listed(PROMPT)).get(scene, {}).get("status") or {}
 
     async def records(self, scene: str, decision: str | None = None) -> list[Manifest]:
         """Return what stands in PromptRollbacks about a scene, oldest first; "" are people's requests."""
-        found = [each for each in await self._rollbacks() if each["spec"]["promptRef"]["name"] == scene]
+        listed = (await self._listed(PROMPT_ROLLBACK)).values()
+        found = [each for each in listed if each["spec"]["promptRef"]["name"] == scene]
         found.sort(key=lambda each: each["spec"].get("decidedAt", ""))
         return [each for each in found if decision is None or each["spec"].get("decision", "") == decision]
 
-    async def _rollbacks(self) -> list[Manifest]:
-        """Return all PromptRollbacks; a hundred scenes look at the same list."""
-        async with self._listing:
-            if time.monotonic() - self._listed_at > _FRESH:
-                self._listed = [each async for each in self.api.list(PROMPT_ROLLBACK, namespace=self.namespace)]
-                self._listed_at = time.monotonic()
-            return self._listed
-
     async def served(self, scene: str) -> dict[str, str]:
         """Return the data of a scene's ConfigMap."""
-        found = await self.api.get(CONFIG_MAP, self.namespace, f"prompt-{scene}")
-        return dict(found["data"])
+        return dict((await self._listed(CONFIG_MAP))[f"prompt-{scene}"]["data"])
+
+    async def _listed(self, kind: Kind) -> dict[str, Manifest]:
+        """Return all objects of a kind by name: a hundred scenes look at the same list, at most a moment old."""
+        looked = self._looked[kind.kind]
+        async with looked.under_way:
+            if time.monotonic() - looked.at > _FRESH:
+                listed = [each async for each in self.api.list(kind, namespace=self.namespace)]
+                looked.found, looked.at = {each["metadata"]["name"]: each for each in listed}, time.monotonic()
+            return looked.found
 
     async def until(self, look: Callable[[], Awaitable[T]]) -> T:
         """Poll until what is seen is true, and return it; fail with the last of it."""
