@@ -49,11 +49,16 @@ class Fault(StrEnum):
     SERVER_ERROR = "500"
     LOST_REQUEST = "cut before it reaches the server"
     LOST_ANSWER = "cut after the server answered"
-    HANG = "no answer until the client gives up"
+    HANG = "done, and no answer until the client gives up"
+    LATE = "held up, and done after the client gave up and went on"
 
 
 DEATHS = (Fault.DEATH_BEFORE, Fault.DEATH_AFTER)
-ANSWERS = tuple(fault for fault in Fault if fault not in (*DEATHS, Fault.HANG))
+SILENCES = (Fault.HANG, Fault.LATE)
+ANSWERS = tuple(fault for fault in Fault if fault not in (*DEATHS, *SILENCES))
+_LATEST = 60.0
+_HELD_UP = 1.0
+"""Seconds that a write is late after it was given up; by then it was sent once more, as a rule."""
 _STATUS = {Fault.CONFLICT: (409, "Conflict"), Fault.TOO_MANY: (429, "TooManyRequests"), Fault.SERVER_ERROR: (500, "")}
 
 
@@ -95,6 +100,9 @@ class Proxy:
     before: Callable[[str, Write], Awaitable[None]] | None = None
     """Called with scene and write before it is sent on."""
     url: str = ""
+    _late: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
+    """Set once the write that was held up has arrived, by scene."""
+    _arriving: set[asyncio.Task[None]] = field(default_factory=set)
     _points: dict[str, Point] = field(default_factory=dict)
     _session: aiohttp.ClientSession | None = None
     _runner: web.AppRunner | None = None
@@ -116,6 +124,7 @@ class Proxy:
         assert self._runner is not None
         assert self._session is not None
         await self._runner.cleanup()
+        await asyncio.gather(*self._arriving, return_exceptions=True)
         await self._session.close()
 
     def kubeconfig(self, path: Path, token: str) -> Path:
@@ -174,9 +183,24 @@ class Proxy:
             await self._forward(request, body, scene)
         if fault in DEATHS:
             self.kill()
-        if fault is Fault.HANG:
-            await asyncio.Event().wait()  # until the client hangs up, which cancels this
+        if fault in SILENCES:
+            try:
+                await asyncio.Event().wait()  # until the client hangs up, which cancels this
+            finally:
+                if fault is Fault.LATE:
+                    self._arriving.add(asyncio.create_task(self._arrive(request, body, scene)))
         return _cut(request)
+
+    async def _arrive(self, request: web.Request, body: bytes, scene: str) -> None:
+        await asyncio.sleep(_HELD_UP)
+        async with self._send(request, body):
+            self._late[scene].set()
+
+    async def arrived(self, scene: str) -> None:
+        """Wait until the write of a scene that was held up has arrived, if there is one."""
+        point = self._points.get(scene)
+        if point is not None and point.fault is Fault.LATE and scene in self.hit:
+            await asyncio.wait_for(self._late[scene].wait(), _LATEST)
 
     async def _forward(self, request: web.Request, body: bytes, scene: str) -> web.Response:
         async with self._send(request, body) as answer:

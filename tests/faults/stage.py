@@ -130,9 +130,10 @@ class Stage:
         folder.mkdir(parents=True)
         arguments = (
             *("--namespace", self.namespace, "--tick", "1s", "--metrics-auth", "None"),
-            *("--audit", "file", "--audit-file", str(self.trail.path)),
             *("--prometheus-url", self.source.url, *self.arguments),
         )
+        if "--audit" not in arguments:
+            arguments += ("--audit", "file", "--audit-file", str(self.trail.path))
         kubeconfig = self.proxy.kubeconfig(folder / "kubeconfig", self.token)
         program = Program(folder, kubeconfig, arguments, program=(sys.executable, "-P", hurried.__file__))
         self.program = program.__enter__()

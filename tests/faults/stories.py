@@ -238,6 +238,7 @@ async def play(stage: Stage, story: Story, scene: str, point: Point, right: End)
     stage.proxy.arm(scene, point)
     async with stage.restarting():
         await story.live(stage, scene)
+        await stage.proxy.arrived(scene)  # whatever a late write did must come right
         await until_right(stage, scene, right, f"{scene}, {point}")
     return scene in stage.proxy.hit
 
