@@ -12,6 +12,7 @@ from tests.core.builders import (
     T0,
     V1,
     V2,
+    V3,
     a_policy,
     a_prompt,
     a_reading,
@@ -19,10 +20,14 @@ from tests.core.builders import (
     a_status,
     after,
     facts,
+    hash_of,
     readings,
 )
 
+from prompt_operator.api.common import rfc3339
+from prompt_operator.core.plan import Tell, WriteRecordStatus
 from prompt_operator.core.reasons import Reason
+from prompt_operator.core.records import statuses
 from prompt_operator.core.recovery import next_judgement, recovery
 from prompt_operator.core.rules.cadence import reach_of
 from prompt_operator.core.rules.model import compile_rule
@@ -82,6 +87,28 @@ def test_a_manual_rollback_is_not_judged_by_the_past() -> None:
     alone = given(old, rule="")
     assert judged(due, alone) is Reason.INCONCLUSIVE
     assert "no rule has data that lies wholly behind the switch" in recovery(alone, alone.records[0], due).message
+
+
+def test_what_came_in_between_leaves_it_open() -> None:
+    """The restored version is back: by a later rollback, or by hand. What it does now says nothing of the first one."""
+    due, again = after(minutes=15), a_record("record-2", at=after(minutes=8))
+    twice = replace(given(well(due)), records=(a_record(rule=RULE), replace(again, from_version=V3)))
+    assert judged(due, twice) is Reason.INCONCLUSIVE
+    assert recovery(twice, twice.records[0], due).message == "3.0.0 was activated before 1.0.0 was judged"
+    moments = ((V1, after(minutes=9)), (V3, after(minutes=8)))
+    entries = [{"version": version, "hash": hash_of(version), "at": rfc3339(at)} for version, at in moments]
+    by_hand = replace(given(well(due)), prompt=a_prompt(V2, status=a_status(V1) | {"history": entries}))
+    assert judged(due, by_hand) is Reason.INCONCLUSIVE
+
+
+def test_an_outcome_that_was_lost_is_not_made_up() -> None:
+    """A record came back without its status, a day after it was due: nothing is measured, told or counted any more."""
+    late = after(hours=25)
+    facts_ = given(well(late))
+    (status,) = [each for each in statuses(facts_, late) if isinstance(each, WriteRecordStatus)]
+    assert (status.status.outcome, status.status.judged_at, status.status.after) == ("Inconclusive", None, ())
+    assert not [each for each in statuses(facts_, late) if isinstance(each, Tell)]
+    assert judged(after(hours=24), given(well(after(hours=24)))) is Reason.RECOVERED
 
 
 @pytest.mark.parametrize(

@@ -191,23 +191,24 @@ def _status(facts: Facts, record: RollbackRecord, answer: RollbackRecord, now: d
     if summary(record.generation, final, (want.short for want in wanted)) == record.seen:
         return
     executed = answer.at if answer.executed else None
+    judged = bool(final) and answer.executed and outcome.judged
     status = PromptRollbackStatus(
         observed_generation=record.generation,
         outcome=final,
         record=answer.name if record.is_request else None,
         accepted_at=answer.at,
         executed_at=executed,
-        judged_at=now if final and answer.executed else None,
+        judged_at=now if judged else None,
         before=measurements_of(answer.evidence, answer.from_version) if answer.executed else (),
-        after=_after(facts, answer) if final and answer.executed else (),
+        after=_after(facts, answer) if judged else (),
         message=outcome.message,
         conditions=(
             *transition((), wanted[:-1], record.generation, answer.at),
-            *transition((), wanted[-1:], record.generation, now if final and answer.executed else answer.at),
+            *transition((), wanted[-1:], record.generation, now if judged else answer.at),
         ),
     )
     yield WriteRecordStatus(record.name, record.resource_version, status)
-    if final and answer is record and answer.executed:
+    if judged and answer is record:
         kind = "Normal" if outcome.reason is Reason.RECOVERED else "Warning"
         yield Tell(kind, outcome.reason, "JudgeRecovery", f"rollback to {record.to_version}: {outcome.message}")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.common import rfc3339
+from prompt_operator.core.ledger import DAY
 from prompt_operator.core.reasons import Reason
 from prompt_operator.core.rollback import shortened
 from prompt_operator.core.rules.cadence import reach_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from prompt_operator.core.ledger import RollbackRecord
 
 
+_TOO_LATE = "it was not judged within a day; an outcome that was there was lost with the record's status"
 _LOOKS = 4
 """So often within the time that a reading is fresh: the rules' next look is about to come."""
 
@@ -31,6 +33,8 @@ class Outcome:
     status: str
     """Status of the condition Recovered."""
     message: str
+    judged: bool = True
+    """False: it is too late to judge, and nobody is told."""
 
     @property
     def final(self) -> bool:
@@ -40,12 +44,17 @@ class Outcome:
 
 def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
     """Judge whether the rollback helped, once the recovery window is over and the rule's own lies behind the switch."""
-    active = facts.prompt.status.active_version
-    if active != record.to_version:
-        return _unknown(f"{active or 'another version'} was activated before {record.to_version} was judged")
-    due, reading = _due(facts, record), judged_by(facts, record)
+    due, other = _due(facts, record), _left_for(facts, record)
+    if now > due + DAY:
+        return Outcome(Reason.INCONCLUSIVE, "Unknown", _TOO_LATE, judged=False)
+    if other:
+        return _unknown(f"{other} was activated before {record.to_version} was judged")
     if now < due:
         return _watching(f"{record.to_version} is watched until {rfc3339(due)}")
+    return _judged(facts, record, judged_by(facts, record), now)
+
+
+def _judged(facts: Facts, record: RollbackRecord, reading: RuleReading | None, now: datetime) -> Outcome:
     if _judged_later(facts) or (reading is not None and _looks_back(facts, record, reading, now)):
         return _watching(f"{record.to_version} is watched until its rules are judged again")
     if reading is None or _is_stale(facts, reading, now) or reading.alert.verdict is Verdict.UNKNOWN:
@@ -58,6 +67,16 @@ def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
         "False",
         shortened(f"{reading.alert.message}: the cause may lie elsewhere; a person should look"),
     )
+
+
+def _left_for(facts: Facts, record: RollbackRecord) -> str:
+    """Return what was activated since instead of the restored version, be it back by now; empty when nothing was."""
+    status = facts.prompt.status
+    if status.active_version != record.to_version:
+        return status.active_version or "another version"
+    later = (each.from_version for each in facts.records if each.executed and each.at > record.at)
+    since = (entry.version for entry in status.history if entry.at > record.at)
+    return next((version for version in (*since, *later) if version != record.to_version), "")
 
 
 def next_judgement(facts: Facts, now: datetime) -> datetime | None:
