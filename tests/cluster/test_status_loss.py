@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.cluster.looking import delete
 from tests.cluster.operating import operated
-from tests.faults.scene import AT_ONCE, ONE_RULE, content, failing, release_a_bad_one, roll_back, serve
+from tests.faults.scene import AT_ONCE, ONE_RULE, content, failing, release_a_bad_one, roll_back, serve, sign
 
 from prompt_operator.ports import (
     CONFIG_MAP,
@@ -129,7 +129,7 @@ async def test_it_is_rebuilt_from_the_records(operator: Operated, lose: Any, run
 
 
 async def test_the_daily_count_survives(operator: Operated) -> None:
-    """Two of two rollbacks, all status lost, the process killed: the third waits for a person, until a day is over."""
+    """Two of two rollbacks, all status lost, the process killed: the third waits for a person, also on the next day."""
     await operator.policy(rollback={**AT_ONCE, "cooldown": "0s", "maxPerDay": 2}, rules=ONE_RULE)
     await operator.version("1.3.0")
     await release_a_bad_one(operator, "1.2.0")
@@ -144,6 +144,10 @@ async def test_the_daily_count_survives(operator: Operated) -> None:
     assert (await operator.condition("Healthy"))["reason"] == "ManualInterventionRequired"
     assert await operator.served() == "1.3.0"
     operator.clock.offset += timedelta(hours=24)
+    await operator.tick()
+    assert (await operator.condition("Healthy"))["reason"] == "ManualInterventionRequired"
+    (refused,) = await operator.records("Refused")
+    await sign(operator, refused, "acknowledge")
     record = await roll_back(operator)
     assert record["spec"]["fromVersion"] == "1.3.0"
 
