@@ -75,7 +75,7 @@ async def shop(installed: ControlPlane) -> AsyncIterator[Operated]:
         await release_a_bad_one(one)
         await roll_back(one)
         await serve(one, "1.2.0")
-        asked = ("rollback", "greeting", "--reason", "odd", "-n", SHOP)
+        asked = ("rollback", "greeting", "--reason", "odd", "--timeout", "60s", "-n", SHOP)
         assert (await run(installed.kubeconfig, *asked)).exit_code == 0
         assert (await run(installed.kubeconfig, *asked, "--to", "1.1.0")).exit_code == 1
         await one.policy(rollback={**rollback, "auto": "DryRun"}, rules=ONE_RULE)

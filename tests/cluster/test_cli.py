@@ -69,7 +69,7 @@ async def rolled_back(operator: Operated) -> str:
 
 async def test_a_rollback_is_asked_for_executed_and_answered(operator: Operated, run: Run) -> None:
     """The request is in the user's name as the server knows it; the answer says how to release what was left."""
-    done = await run("rollback", "greeting", "--reason", "odd answers")
+    done = await run("rollback", "greeting", "--reason", "odd answers", "--timeout", "60s")
     assert done.exit_code == 0, done.output
     (record,) = await operator.records("Executed")
     name = record["metadata"]["name"]
@@ -87,7 +87,7 @@ async def test_a_rollback_is_asked_for_executed_and_answered(operator: Operated,
 
 async def test_a_rollback_to_a_version_that_is_not_there_is_refused(operator: Operated, run: Run) -> None:
     """The operator's refusal becomes exit status 1 with its guard; nothing changes."""
-    done = await run("rollback", "greeting", "--reason", "odd", "--to", "0.9.0")
+    done = await run("rollback", "greeting", "--reason", "odd", "--to", "0.9.0", "--timeout", "60s")
     assert done.exit_code == 1
     assert "from 1.1.0 was refused: TargetUnhealthy: 0.9.0 does not exist." in done.stderr
     assert await operator.served() == "1.1.0"
