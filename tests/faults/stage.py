@@ -41,7 +41,7 @@ _FRESH = 0.1  # seconds
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
 SAFEGUARDS = {
     "initialDelay": "0s",
-    "recoveryWindow": "1s",  # shorter than any rule's window, and so judged Inconclusive: the same writes, at once
+    "recoveryWindow": "1s",
     "cooldown": "0s",
     "globalRateLimit": "10000/s",
     "correlatedBreach": {"atLeast": 10000},

@@ -62,7 +62,7 @@ BY_RULE = Story(
         "override": {"version": "1.0.0", "against": "1.1.0", "because": "Rollback"},
         "held": ["1.1.0"],
         "history": [("1.0.0", None), ("1.1.0", "Rollback"), ("1.0.0", "Activation")],
-        "records": [("Executed", "Automatic", "1.1.0", "1.0.0", "Inconclusive")],
+        "records": [("Executed", "Automatic", "1.1.0", "1.0.0", "Recovered")],
     },
 )
 
@@ -157,8 +157,8 @@ ACKNOWLEDGED = Story(
         "override": {"version": "1.0.0", "against": "1.2.0", "because": "Rollback"},
         "held": ["1.1.0", "1.2.0"],
         "records": [
-            ("Executed", "Automatic", "1.1.0", "1.0.0", "Inconclusive"),
-            ("Executed", "Automatic", "1.2.0", "1.0.0", "Inconclusive"),
+            ("Executed", "Automatic", "1.1.0", "1.0.0", "Recovered"),
+            ("Executed", "Automatic", "1.2.0", "1.0.0", "Recovered"),
             ("Refused", "Automatic", "1.2.0", None, "Refused"),
         ],
     },

@@ -27,4 +27,4 @@ class Pace:
 
 
 NORMAL = Pace(steady=45, tick=5, initial_delay=20, hold=10, recovery_window=60)
-FAST = Pace(steady=12, tick=2, initial_delay=10, hold=4, recovery_window=60)
+FAST = Pace(steady=12, tick=2, initial_delay=10, hold=4, recovery_window=20)

@@ -103,7 +103,7 @@ class RollbackPolicy(ApiModel):
     )
     recovery_window: Duration | None = Field(
         default=None,
-        description="How long the restored version is watched before recovery is judged: at least the rule's window. "
+        description="How long the restored version is watched before recovery is judged; at least the rule's window. "
         "Built in: 15m.",
     )
     initial_delay: Duration | None = Field(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prompt_operator.api.common import rfc3339
-from prompt_operator.core.duration import spoken
 from prompt_operator.core.ledger import DAY
 from prompt_operator.core.reasons import Reason
 from prompt_operator.core.rollback import shortened
 from prompt_operator.core.rules.cadence import reach_of
 from prompt_operator.core.rules.judgement import Verdict
+from prompt_operator.core.rules.units import NO_TIME
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,8 +43,8 @@ class Outcome:
 
 
 def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
-    """Judge whether the rollback helped, after the recovery window, if the rule sees nothing from before the switch."""
-    due, other = record.at + facts.policy.recovery_window, _left_for(facts, record)
+    """Judge whether the rollback helped, once the recovery window is over and the rule's own lies behind the switch."""
+    due, other = _due(facts, record), _left_for(facts, record)
     if now > due + DAY:
         return Outcome(Reason.INCONCLUSIVE, "Unknown", _TOO_LATE, judged=False)
     if other:
@@ -55,13 +55,6 @@ def recovery(facts: Facts, record: RollbackRecord, now: datetime) -> Outcome:
 
 
 def _judged(facts: Facts, record: RollbackRecord, reading: RuleReading | None, now: datetime) -> Outcome:
-    window = facts.policy.recovery_window
-    if reading is not None and reach_of(reading.rule) > window:
-        reach = spoken(reach_of(reading.rule))
-        return _unknown(
-            f"{reading.rule.name} counts requests of the last {reach}, and so from before the switch: "
-            f"rollback.recoveryWindow ({spoken(window)}) has to be at least as long"
-        )
     if _judged_later(facts) or (reading is not None and _looks_back(facts, record, reading, now)):
         return _watching(f"{record.to_version} is watched until its rules are judged again")
     if reading is None or _is_stale(facts, reading, now) or reading.alert.verdict is Verdict.UNKNOWN:
@@ -88,8 +81,7 @@ def _left_for(facts: Facts, record: RollbackRecord) -> str:
 
 def next_judgement(facts: Facts, now: datetime) -> datetime | None:
     """Return when the next recovery is due; one that still waits for the rules is looked at again now and then."""
-    window = facts.policy.recovery_window
-    due = (record.at + window for record in facts.records if record.executed and not record.outcome)
+    due = (_due(facts, record) for record in facts.records if record.executed and not record.outcome)
     return min((instant if instant > now else now + facts.fresh_for / _LOOKS for instant in due), default=None)
 
 
@@ -109,6 +101,12 @@ def judged_by(facts: Facts, record: RollbackRecord) -> RuleReading | None:
         if reading.alert.verdict is not Verdict.UNKNOWN and reach_of(reading.rule) <= facts.policy.recovery_window
     ]
     return min(known, key=lambda reading: reading.alert.verdict is not Verdict.TRUE, default=None)
+
+
+def _due(facts: Facts, record: RollbackRecord) -> datetime:
+    """Return when it is judged: what the restored version did before it was left says nothing of the rollback."""
+    reach = next((reach_of(rule) for rule in facts.policy.rules if rule.name == record.rule), NO_TIME)
+    return record.at + max(facts.policy.recovery_window, reach)
 
 
 def _looks_back(facts: Facts, record: RollbackRecord, reading: RuleReading, now: datetime) -> bool:
