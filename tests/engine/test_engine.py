@@ -9,6 +9,7 @@ from tests.core.builders import V1, V2, V3
 from tests.engine.fake_time import play
 from tests.engine.world import CONFIG_MAP_NAME, PROMPT_NAME, World, labels_of, refuse_writes_from
 
+from prompt_operator.engine.texts import Texts
 from prompt_operator.ports import (
     CONFIG_MAP,
     KINDS,
@@ -326,6 +327,33 @@ def test_a_single_failure_is_not_told() -> None:
     play(story(World()))
 
 
+def no_version_can_be_read(kind: str, name: str) -> Exception | None:
+    """Answer with an error."""
+    return Retry("500") if kind == "PromptVersion" and name else None
+
+
+def test_a_version_seen_a_moment_ago_is_not_read_again() -> None:
+    """Its text is at hand, under the hash that the store knows; a reader sees the same ConfigMap."""
+
+    async def story(world: World) -> None:
+        world.cluster.before_read = no_version_can_be_read
+        async with world.running():
+            world.add_versions(V1)
+            world.want(V1)
+            await world.rest()
+            quick = world.cluster.found(CONFIG_MAP, f"prompt-{PROMPT_NAME}")
+            assert quick is not None
+            world.cluster.before_read = lambda *_: None
+            world.engine.store.texts = Texts()
+            world.cluster.remove(CONFIG_MAP, f"prompt-{PROMPT_NAME}")
+            await world.rest()
+            read = world.cluster.found(CONFIG_MAP, f"prompt-{PROMPT_NAME}")
+        assert read is not None
+        assert read["data"] == quick["data"]
+
+    play(story(World()))
+
+
 def test_reads_that_fail_show_in_status_too() -> None:
     """The new version's content cannot be read: what was served stays, and status says why."""
 
@@ -334,8 +362,9 @@ def test_reads_that_fail_show_in_status_too() -> None:
             world.add_versions(V1)
             world.want(V1)
             await world.rest()
-            world.cluster.before_read = lambda kind, name: Retry("500") if kind == "PromptVersion" and name else None
+            world.cluster.before_read = no_version_can_be_read
             world.add_versions(V2)
+            world.engine.store.texts = Texts(room=0)  # as if it was seen long ago
             world.want(V2)
             await world.rest(60)
             assert world.condition("Ready") == ("False", "ApiError")

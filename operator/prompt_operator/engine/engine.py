@@ -224,7 +224,7 @@ class Engine:
                     f"PromptVersion {facts.prompt.metadata.name}-{plan.read_content_of} went away while it was read"
                 )
             asked.add(plan.read_content_of)
-            facts, plan = self._decide(await read_content(self._cluster, facts, plan.read_content_of))
+            facts, plan = self._decide(await read_content(self._cluster, self.store.texts, facts, plan.read_content_of))
         return facts, plan
 
     def _decide(self, facts: Facts) -> tuple[Facts, Plan]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prompt_operator.core.facts import Readings
     from prompt_operator.core.rules.profile import Profile
     from prompt_operator.engine.store import PromptRecord, Store
+    from prompt_operator.engine.texts import Texts
     from prompt_operator.ports import Cluster
 
 
@@ -72,21 +73,22 @@ def gather(store: Store, name: Name, record: PromptRecord, readings: Readings | 
     return replace(facts, config_map=observed, config_map_known=observed is not None, stray_config_maps=strays)
 
 
-async def read_content(cluster: Cluster, facts: Facts, version: str) -> Facts:
+async def read_content(cluster: Cluster, texts: Texts, facts: Facts, version: str) -> Facts:
     """Read the version's content, and the ConfigMap where the store has none: a foreign one may stand there."""
-    content, facts = await asyncio.gather(_content(cluster, facts, version), _config_map(cluster, facts))
+    content, facts = await asyncio.gather(_content(cluster, texts, facts, version), _config_map(cluster, facts))
     return facts if content is None else replace(facts, contents={**facts.contents, version: content})
 
 
-async def _content(cluster: Cluster, facts: Facts, version: str) -> Content | None:
+async def _content(cluster: Cluster, texts: Texts, facts: Facts, version: str) -> Content | None:
     record = facts.versions.get(version)
     if record is None:
         return None
+    spec = texts.find(record.content_hash)
     try:
-        manifest = await cluster.get(PROMPT_VERSION, record.namespace, record.name)
+        spec = spec or (await cluster.get(PROMPT_VERSION, record.namespace, record.name))["spec"]
     except NotFound:
         return None
-    entry = entry_of(manifest["spec"])
+    entry = entry_of(spec)
     return Content(version, entry["hash"], entry)
 
 

@@ -1,6 +1,6 @@
 """What the watch has seen, as slim records, and which keys a change wakes.
 
-The store never holds a prompt's text: of a PromptVersion it keeps digests, of a ConfigMap what it says of itself. Our
+The records hold no prompt's text: of a PromptVersion they keep digests, of a ConfigMap what it says of itself. Our
 own writes are put in with the answer of the API server, so that the next decision never rests on what was before them.
 """
 
@@ -19,6 +19,7 @@ from prompt_operator.api.promptpolicy import PromptPolicySpec
 from prompt_operator.core import ledger, projection, versions
 from prompt_operator.core.audit.acts import REQUESTS
 from prompt_operator.core.managed import acts_of
+from prompt_operator.engine.texts import Texts
 from prompt_operator.ports import CONFIG_MAP, EXPERIMENT, PROMPT, PROMPT_POLICY, PROMPT_ROLLBACK, PROMPT_VERSION
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Store:
         self.config_maps: dict[Name, ObservedConfigMap] = {}
         self._decided: dict[Name, tuple[Name, datetime]] = {}
         """Prompt -> the record, there or not, and the instant of the automatic rollback that its status tells of."""
+        self.texts = Texts()
         self._gone: dict[str, int] = {}
         """uid of an object that ended -> the resourceVersion of its end."""
         self._versions_of: dict[Name, dict[str, VersionRecord]] = {}
@@ -244,7 +246,7 @@ class Store:
             case PROMPT.kind:
                 return _prompt_record(manifest)
             case PROMPT_VERSION.kind:
-                return versions.record_of(manifest)
+                return self._version_record(manifest)
             case PROMPT_ROLLBACK.kind:
                 return ledger.record_of(manifest)
             case CONFIG_MAP.kind:
@@ -252,6 +254,12 @@ class Store:
             case PROMPT_POLICY.kind:
                 return _policy_record(manifest, old)
         return Seen(metadata["uid"], metadata["resourceVersion"])
+
+    def _version_record(self, manifest: Manifest) -> VersionRecord:
+        record = versions.record_of(manifest)
+        if record.content_hash:
+            self.texts.keep(record.content_hash, manifest["spec"])
+        return record
 
     def _put(self, kind: Kind, name: Name, record: Any) -> None:
         table = self._table(kind)
