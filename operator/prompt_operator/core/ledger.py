@@ -6,9 +6,12 @@ loss of a Prompt's status forgets nothing.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from prompt_operator.api.common import Evidence
 from prompt_operator.core.conditions import summary_of
@@ -16,7 +19,7 @@ from prompt_operator.core.managed import SIGNATURES, signed_at
 from prompt_operator.core.reasons import Objection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from prompt_operator.api.promptstatus import Decision, Held
 
@@ -234,6 +237,13 @@ def record_of(manifest: Mapping[str, Any]) -> RollbackRecord:
         outcome=status.get("outcome", ""),
         seen=summary_of(status, "outcome"),
         guard=spec.get("guard", ""),
-        evidence=tuple(map(Evidence.model_validate, spec.get("evidence") or ())),
+        evidence=tuple(_evidence(spec)),
         signed=tuple((member, signed_at(manifest, member)) for member in SIGNATURES if member in spec),
     )
+
+
+def _evidence(spec: Mapping[str, Any]) -> Iterator[Evidence]:
+    """Yield what can be read of it: the hold of a record that another release wrote stands all the same."""
+    for each in spec.get("evidence") or ():
+        with suppress(ValidationError):
+            yield Evidence.model_validate(each)

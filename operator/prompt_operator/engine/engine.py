@@ -141,10 +141,23 @@ class Engine:
             metadata = manifest["metadata"]
             keys = self._forget(kind, metadata, metadata["resourceVersion"])
         else:
-            keys = self.store.observe(kind, manifest)
+            keys = self._take_in(kind, manifest)
         if keys and keys[-1].kind == PROMPT.kind:
             self._changed.setdefault(keys[-1], self._clock.monotonic())
         self.wake(keys)
+
+    def _take_in(self, kind: Kind, manifest: Manifest) -> tuple[Key, ...]:
+        """Take in an object; one that this release cannot read is left alone, and keeps nobody else from being served.
+
+        It was written under other CRDs, as by a newer release before a downgrade.
+        """
+        try:
+            return self.store.observe(kind, manifest)
+        except (KeyError, TypeError, ValueError) as error:
+            metadata = manifest["metadata"]
+            name, why = f"{kind.kind} {metadata['namespace']}/{metadata['name']}", type(error).__name__  # no content
+            _log.error("%s was written under other CRDs than this release's, and is left alone (%s)", name, why)
+            return ()
 
     def _forget(self, kind: Kind, metadata: Mapping[str, Any], resource_version: str = "") -> tuple[Key, ...]:
         """Take in that an object is gone; that of a policy changes what is in force, and is told."""
