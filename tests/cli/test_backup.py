@@ -231,3 +231,13 @@ def test_people_are_asked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (done.exit_code, cluster.objects) == (1, {})
     assert f"Create what is missing of 7 objects of {at(10)}, from https://cluster?" in done.stderr
     assert restored(file, "--dry-run")[1].exit_code == 0
+
+
+def test_a_path_that_leads_nowhere(tmp_path: Path) -> None:
+    """What is missing is told in words, not by a number of the operating system."""
+    missing = tmp_path / "none" / "b.tar.gz"
+    read = FakeCluster().run("restore", str(missing))
+    assert (read.exit_code, read.stderr) == (2, f"Error: {missing}: cannot be read: No such file or directory.\n")
+    written = FakeCluster.of(prompt()).run("backup", "-o", str(missing))
+    assert written.exit_code == 2
+    assert written.stderr == f"Error: {missing}: cannot be written: No such file or directory.\n"

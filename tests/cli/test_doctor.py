@@ -118,7 +118,7 @@ def test_what_one_may_not_see_is_told_in_one_line() -> None:
     assert done.exit_code == 2
     assert done.stdout == "Nothing wrong in what could be seen; 1 prompt of namespace shop looked at.\n"
     (line,) = [line for line in done.stderr.splitlines() if "right to see" in line]
-    assert line.startswith("Not looked at: CustomResourceDefinition prompts.promptops.dev, CustomResourceDefinition ")
+    assert line.startswith("Not looked at: CustomResourceDefinitions, ConfigMap prompt-operator-settings, ")
     assert line.endswith("ValidatingAdmissionPolicyBinding prompt-operator-signatures: you have no right to see this")
     told = json.loads(cluster.run("doctor", "-o", "json").stdout)["notLookedAt"]
     assert "Lease prompt-operator: you have no right to see this" in told

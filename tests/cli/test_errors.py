@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,3 +119,17 @@ def test_no_verb_shows_the_verbs() -> None:
     done = CliRunner().invoke(main, [])
     assert done.exit_code == 2
     assert "See how prompts are:" in done.output
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"), [(errno.ENOSPC, 1, "Error: output: No space left on device.\n"), (errno.EPIPE, 1, "")]
+)
+def test_an_output_that_takes_nothing(monkeypatch: pytest.MonkeyPatch, code: int, status: int, said: str) -> None:
+    """A full disk is a sentence; a pipe to `head` that ends is nothing to speak of."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("prompt_operator.cli.printing.table", full)
+    done = FakeCluster.of(prompt()).run("get")
+    assert (done.exit_code, done.stderr) == (status, said)

@@ -185,6 +185,22 @@ def test_a_rule_without_data_is_told_with_its_query() -> None:
     assert "  gone is Unknown for 10m: no data\n\n" in shown
 
 
+def test_many_rules_without_data_are_told_together() -> None:
+    """Without traffic all are Unknown: a line each, and the queries where they are asked for."""
+    cluster = FakeCluster.of(unknown("a", "b", "c", "critical-error-rate"))
+    shown = cluster.run("explain", "greeting").stdout
+    assert (
+        "Rules that are not Normal\n"
+        "  4 rules are Unknown:\n"
+        "    a, for 10m: no data\n"
+        "    b, for 10m: no data\n"
+        "    c, for 10m: no data\n"
+        "    critical-error-rate, for 10m: no data\n"
+        "    what they ask: kubectl prompt explain greeting --queries -n shop\n\n"
+    ) in shown
+    assert "asked by\n    (sum(increase(" in cluster.run("explain", "greeting", "--queries").stdout
+
+
 def test_a_request_is_told_before_its_answer() -> None:
     """Times have whole seconds: both may have the same one."""
     spec = {"promptRef": {"name": "greeting"}, "fromVersion": "2.0.0", "reason": "odd", "requestedBy": "ada"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,10 @@ class Verbs(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(_INTERRUPTED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # a reader such as head has had enough
+                raise
+            raise click.ClickException(f"{error.filename or 'output'}: {error.strerror or error}.") from error
 
 
 @click.group(

@@ -59,7 +59,7 @@ def write(archive: Archive, file: str) -> None:
             os.fsync(opened.fileno())
         Path(partial).rename(file)
     except OSError as error:
-        raise BadFile(f"{file}: cannot be written: {error}") from error
+        raise BadFile(f"{file}: cannot be written: {error.strerror}.") from error
 
 
 def read(file: str) -> Archive:
@@ -76,6 +76,8 @@ def read(file: str) -> Archive:
         objects = tuple(json.loads(members[path]) for path in sorted(members))
         source = manifest["source"]
         return Archive(manifest["createdAt"], manifest["createdBy"], source["server"], objects)
+    except FileNotFoundError as error:
+        raise BadFile(f"{file}: cannot be read: {error.strerror}.") from error
     except (OSError, EOFError, zlib.error, tarfile.TarError, LookupError, TypeError, ValueError) as error:
         raise BadFile(f"{file}: this is no whole backup, nothing was restored: {error}") from error
 

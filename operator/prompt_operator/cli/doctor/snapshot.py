@@ -90,6 +90,11 @@ class Snapshot:
     not_looked: list[tuple[str, str]] = field(default_factory=list)
     """What could not be looked at, and why."""
 
+    def miss(self, what: str, why: str) -> None:
+        """Remember what could not be looked at, once."""
+        if (what, why) not in self.not_looked:
+            self.not_looked.append((what, why))
+
 
 async def look(session: Session, home: tuple[str, str], url: str, namespace: str | None) -> Snapshot:
     """Read all there is; where the API server answers, nothing that fails ends the look.
@@ -121,7 +126,7 @@ async def look(session: Session, home: tuple[str, str], url: str, namespace: str
     if url:
         await _health(seen, url)
     if not seen.installed and not seen.answered:
-        seen.not_looked.append(("the operator", f"there is none installed as {'/'.join(seen.home)}{_ELSEWHERE}"))
+        seen.miss("the operator", f"there is none installed as {'/'.join(seen.home)}{_ELSEWHERE}")
     return seen
 
 
@@ -138,7 +143,7 @@ async def _all(
     except UnknownKind:
         return []  # the missing definition is told
     except (Retry, GiveUp) as error:
-        seen.not_looked.append((kind.plural, _why(error)))
+        seen.miss(kind.plural, _why(error))
         return None
 
 
@@ -149,7 +154,7 @@ async def _one(session: Session, seen: Snapshot, kind: Kind, namespace: str, nam
     except NotFound:
         raise
     except (Retry, GiveUp) as error:
-        seen.not_looked.append((f"{kind.kind} {name}", _why(error)))
+        seen.miss(f"{kind.kind} {name}" if kind is not _CRD else "CustomResourceDefinitions", _why(error))
         return None
 
 
@@ -190,14 +195,14 @@ async def _settings(session: Session, seen: Snapshot) -> None:
     except NotFound:
         seen.absent.add("settings")
     except yaml.YAMLError as error:
-        seen.not_looked.append(("the operator's settings", f"{_LIES_IN} is not YAML: {error}"))
+        seen.miss("the operator's settings", f"{_LIES_IN} is not YAML: {error}")
 
 
 async def _lease(session: Session, seen: Snapshot) -> None:
     """Read the Lease that the settings name; an operator whose settings name none has none."""
     if seen.settings and not seen.settings.get("lease"):
         why = "its settings name no Lease, ask it with --operator-url"
-        seen.not_looked.append(("whether the operator is alive", why))
+        seen.miss("whether the operator is alive", why)
         return
     namespace, _, name = str(seen.settings.get("lease", seen.home[1])).rpartition("/")
     try:
@@ -213,7 +218,7 @@ async def _rights(session: Session, seen: Snapshot) -> None:
             try:
                 allowed = await _may(session, seen.home, right, namespace)
             except (Retry, GiveUp) as error:
-                seen.not_looked.append(("the operator's rights", _why(error)))
+                seen.miss("the operator's rights", _why(error))
                 return
             if not allowed:
                 _, resource, subresource, verb = right

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="After a rollback, tell what the two versions differ in; without, it has no text of prompts.",
 )
+@click.option("--queries", is_flag=True, help="Tell the queries of all rules that are Unknown, however many they are.")
 @options.output
 @options.in_cluster
-async def explain(session: Session, name: str, output: str, *, texts: bool) -> None:
+async def explain(session: Session, name: str, output: str, *, texts: bool, queries: bool) -> None:
     """Tell how a prompt is, why, and what to do.
 
     Which version is active and why, what is wrong, what was decided on which evidence, what is held, the next step.
@@ -44,9 +45,9 @@ async def explain(session: Session, name: str, output: str, *, texts: bool) -> N
     about, with what their author foresaw.
     """
     prompt = await reading.prompt(session, name)
-    rollbacks, queries = await reading.rollbacks(session, name), await _queries(session, prompt)
+    rollbacks, asked = await reading.rollbacks(session, name), await _queries(session, prompt)
     versions, unread = await _versions(session, prompt)
-    case = Case(prompt, rollbacks, versions, session.flags, session.now(), unread, texts, queries)
+    case = Case(prompt, rollbacks, versions, session.flags, session.now(), unread, texts, asked, queries)
     told = sections(case)
     if output == "table":
         _print(told)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from prompt_operator.api.promptversion import PromptVersion
 
 _REFUSALS = 5
+_FEW = 3
+"""Rules that are Unknown: more are told in one line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Case:
     """Whether to tell what the texts of two versions differ in."""
     queries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Rule -> what its values are asked by, as far as that can be told from policy and profile."""
+    every_query: bool = False
+    """Whether to tell the queries of all rules that are Unknown, however many they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +170,26 @@ _NO_HELP = {
 
 def _rules(case: Case) -> Iterator[str]:
     """Yield the rules that are not Normal, those first that say something: most that are Unknown have no traffic."""
-    for rule in sorted(case.prompt.status.rules, key=lambda rule: (rule.state == "Unknown", rule.name)):
+    rules = sorted(case.prompt.status.rules, key=lambda rule: rule.name)
+    unknown = [rule for rule in rules if rule.state == "Unknown"]
+    for rule in rules:
+        if rule.state != "Unknown":
+            yield from _rule(rule, case.now)
+    if len(unknown) > _FEW and not case.every_query:
+        yield from _together(case, unknown)
+        return
+    for rule in unknown:
         yield from _rule(rule, case.now)
-        if rule.query is None and rule.state == "Unknown":
+        if rule.query is None:
             yield from _unanswered(case.queries.get(rule.name, ()))
+
+
+def _together(case: Case, unknown: list[RuleStatus]) -> Iterator[str]:
+    """Without traffic every rule is Unknown: their queries would bury what else there is to read."""
+    yield f"{len(unknown)} rules are Unknown:"
+    for rule in unknown:
+        yield f"  {rule.name}, for {spoken(case.now - rule.since)}" + (f": {rule.message}" if rule.message else "")
+    yield f"  what they ask: kubectl prompt explain {case.prompt.metadata.name} --queries {case.flags}".rstrip()
 
 
 def _unanswered(queries: tuple[str, ...]) -> Iterator[str]:
