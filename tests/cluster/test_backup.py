@@ -90,7 +90,7 @@ async def test_what_was_rejected_stays_out(shop: Operated, installed: ControlPla
     file = str(tmp_path / "shop.tar.gz")
     done = await run(installed.kubeconfig, "backup", "-n", SHOP, "-o", file)
     assert done.exit_code == 0, done.output
-    assert "4 promptversions, 6 promptrollbacks, 1 prompts" in done.stdout
+    assert "4 promptversions, 6 promptrollbacks, 1 prompt," in done.stdout
     records = await shop.records()
     decided = {r["metadata"]["name"]: r["spec"] for r in records if "decision" in r["spec"]}
     assert sorted(spec["decision"] for spec in decided.values()) == ["DryRun", "Executed", "Executed", "Refused"]
