@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DEADLINE = 90.0
+DEADLINE = 240.0
 _FRESH = 0.1  # seconds
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
 SAFEGUARDS = {
