@@ -150,8 +150,9 @@ class Stage:
         self.died.set()
 
     async def stop(self) -> None:
-        """End it in order."""
-        if self.program is not None and not self.died.is_set():
+        """End it in order, also one that was not ready yet."""
+        process = self.program.process if self.program is not None else None
+        if self.program is not None and process is not None and process.poll() is None:
             await asyncio.to_thread(self.program.end)
 
     @contextlib.asynccontextmanager
