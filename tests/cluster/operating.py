@@ -15,7 +15,7 @@ from prompt_operator.adapters import credentials
 from prompt_operator.adapters.clock import SystemClock
 from prompt_operator.adapters.cluster import ApiCluster
 from prompt_operator.adapters.events import EVENT
-from prompt_operator.handlers.lifecycle import Running, operate
+from prompt_operator.handlers.lifecycle import Running, WatchesEnded, operate
 from prompt_operator.handlers.watch import WATCHED
 from prompt_operator.ports import (
     CONFIG_MAP,
@@ -103,8 +103,8 @@ class _Thread(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Run until stopped or cancelled."""
-        with contextlib.suppress(asyncio.CancelledError):
+        """Run until stopped or cancelled, or until a test takes away what is watched."""
+        with contextlib.suppress(asyncio.CancelledError, WatchesEnded):
             asyncio.run(self._run())
 
     async def _run(self) -> None:
@@ -185,7 +185,8 @@ class Operated:
     async def _end(self, how: Callable[[_Thread], Any]) -> None:
         thread, self._thread, self.running = self._thread, None, None
         if thread is not None:
-            thread.loop.call_soon_threadsafe(how, thread)
+            with contextlib.suppress(RuntimeError):  # it has ended by itself: its loop is closed
+                thread.loop.call_soon_threadsafe(how, thread)
             await asyncio.to_thread(thread.join, DEADLINE)
             assert not thread.is_alive()
 
