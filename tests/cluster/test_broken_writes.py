@@ -117,10 +117,11 @@ async def told_once(stage: Stage) -> None:
 # --- the metric source dies
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
 async def test_a_record_has_its_evidence_though_prometheus_is_killed_at_the_decision(
-    stage: Stage, tmp_path: Path
+    stage: Stage, tmp_path: Path, moment: str
 ) -> None:
-    """SIGKILL of a real Prometheus while the write of the decision is on its way; it is never seen again."""
+    """SIGKILL of a real Prometheus the instant before the decision is written, and after; it is never seen again."""
     await prepare(stage, "s01")
     server = Prometheus.start(tmp_path / "prometheus")
     try:
@@ -130,7 +131,7 @@ async def test_a_record_has_its_evidence_though_prometheus_is_killed_at_the_deci
             if (scene, write) == ("s01", DECISION):
                 os.kill(server.pid, signal.SIGKILL)
 
-        stage.proxy.before = dies
+        setattr(stage.proxy, moment, dies)
         stage.proxy.arm("s01")
         stage.source.behaviour = passed_on_to(server.url)
         (record,) = await stage.until(lambda: stage.records("s01", "Executed"))

@@ -99,6 +99,8 @@ class Proxy:
     """Kills the operator."""
     before: Callable[[str, Write], Awaitable[None]] | None = None
     """Called with scene and write before it is sent on."""
+    after: Callable[[str, Write], Awaitable[None]] | None = None
+    """Called once the server took it, before the operator is answered."""
     url: str = ""
     _late: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     """Set once the write that was held up has arrived, by scene."""
@@ -157,7 +159,10 @@ class Proxy:
             await self.before(scene, write)
         point = self._points.get(scene)
         if write is None or point is None or point.write != write or scene in self.hit:
-            return await self._forward(request, body, scene)
+            answer = await self._forward(request, body, scene)
+            if self.after is not None and write is not None:
+                await self.after(scene, write)
+            return answer
         self.hit.add(scene)
         return await self._fail(point.fault, request, body, scene)
 

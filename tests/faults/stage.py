@@ -182,9 +182,8 @@ class Stage:
         async with Proxy(self.proxy.access) as proxy:
             stage = replace(self, proxy=proxy, folder=folder, program=None, died=asyncio.Event(), starts=0)
             proxy.kill = stage.kill
-            await stage.start()
             try:
-                yield stage
+                yield await stage.start()
             finally:
                 await stage.stop()
 
@@ -282,8 +281,7 @@ async def staged(kubeconfig: Path, token: str, namespace: str, folder: Path, *ar
             proxy.kill = stage.kill
             rules, evidence = ONE_RULE, {"unknownAfter": "7d"}
             await stage.apply(PROMPT_POLICY, "default", rollback=SAFEGUARDS, rules=rules, evidence=evidence)
-            await stage.start()
             try:
-                yield stage
+                yield await stage.start()
             finally:
                 await stage.stop()
