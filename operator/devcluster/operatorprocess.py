@@ -24,16 +24,18 @@ def bare(command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
 
 
 class OperatorProcess:
-    """`prompt-operator run` with its log and its record in `folder`; health and metrics on one free port."""
+    """`prompt-operator run` with log and record in `folder`, health and metrics on a free port; `more` are flags."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, prometheus_url: str, *, tick: int) -> None:
+    def __init__(
+        self, folder: Path, kubeconfig: Path, prometheus_url: str, *, tick: int, more: Sequence[str] = ()
+    ) -> None:
         self._environment = {
             "HOME": str(folder),
             "KUBECONFIG": str(kubeconfig),
             "PROMETHEUS_URL": prometheus_url,
             "PYTHONPATH": str(REPO / "operator"),
         }
-        self._tick = tick
+        self._tick, self._more = tick, tuple(more)
         self.processes = ProcessSet(folder)
         self.url = ""
 
@@ -51,6 +53,11 @@ class OperatorProcess:
                 break
         raise DevError(f"The operator did not become ready; the end of its log:\n{tail}")
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.processes.recorded[-1].pid
+
     def stop(self) -> None:
         """End it; its log stays."""
         self.processes.stop()
@@ -66,7 +73,7 @@ class OperatorProcess:
         return sums
 
     def _command(self, address: str) -> list[str]:
-        flags = [f"--health-address={address}", f"--metrics-address={address}", "--metrics-auth=None"]
+        flags = [f"--health-address={address}", f"--metrics-address={address}", "--metrics-auth=None", *self._more]
         return [sys.executable, "-m", "prompt_operator", "run", *flags, f"--tick={self._tick}s", "--log-format=text"]
 
     def _ready(self, process: Running, stopping: threading.Event) -> bool:

@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from devcluster.watch import Json
+
 _LONGEST = 1 << 20  # bytes of a line; one holds no bodies
 
 
@@ -29,8 +31,11 @@ class AuditLog:
 
     def writes(self) -> Counter[str]:
         """Return the writes of the operator since the mark, by verb and resource."""
+        return Counter(f"{event['verb']} {event['objectRef'].get('resource', '?')}" for event in self.events())
+
+    def events(self) -> list[Json]:
+        """Return the lines of the operator's writes since the mark."""
         with self._path.open("rb") as log:
             log.seek(self._offset)
             lines = log.read().rpartition(b"\n")[0].splitlines()
-        events = [event for event in map(json.loads, lines) if event.get("userAgent", "").startswith(self._agent)]
-        return Counter(f"{event['verb']} {event['objectRef'].get('resource', '?')}" for event in events)
+        return [event for event in map(json.loads, lines) if event.get("userAgent", "").startswith(self._agent)]

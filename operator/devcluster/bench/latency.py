@@ -11,6 +11,7 @@ from devcluster.cluster import Cluster
 from devcluster.errors import DevError
 from devcluster.watch import Json, ObjectWatch
 
+_PAUSE = 0.1  # seconds before a change, so that none waits for the status that the one before brings with it
 _PATIENCE = 30.0  # seconds for one change
 
 
@@ -39,6 +40,7 @@ class Stopwatch:
         return times[2:]
 
     def _change(self, number: int) -> float:
+        time.sleep(_PAUSE)
         began = time.monotonic()
         self._api.apply(self._prompt, load.prompt(self._namespace, "changing", number))
         wanted = f"1.{number}.0"

@@ -1,6 +1,6 @@
 """Many prompts and versions, as plain as the smallest sample, spread over ten namespaces."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from devcluster.bench.api import GROUP, Api
 from devcluster.watch import Json
@@ -47,6 +47,12 @@ def prompt(namespace: str, name: str, number: int = 0) -> Json:
         "metadata": metadata,
         "spec": {"version": f"1.{number}.0"},
     }
+
+
+def changes(prompts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Json]]:
+    """Yield path and manifest of each prompt (namespace, name), asking for version 1.1.0."""
+    for namespace, name in prompts:
+        yield f"{GROUP}/namespaces/{namespace}/prompts/{name}", prompt(namespace, name, 1)
 
 
 def request(namespace: str, prompt: str, number: int) -> tuple[str, Json]:

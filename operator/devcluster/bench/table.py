@@ -47,6 +47,10 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "restart until ready", f"{restart['ready_s']} s", ""
     yield "restart until all is reconciled", f"{restart['reconciled_s']} s", "60 s"
     yield "restart, writes", f"{restart['writes']}{_what(restart)}", "0"
+    if burst := figures["burst"]:
+        yield "all prompts changed at once, ConfigMaps", f"{burst['projected_per_s']}/s", ""
+        yield "a bare client, the same ConfigMaps", f"{burst['bare_per_s']}/s", ""
+        yield "share of the bare client's rate", f"{burst['share_percent']} %", "70 %"
     quiet = figures["with_traffic"]
     yield "with traffic, resident memory", f"{quiet['rss_mib']} MiB", "200 MiB"
     yield "with traffic, share of one core", f"{quiet['cpu_percent']} %", ""
