@@ -67,10 +67,19 @@ def make(
     backoff: Backoff | None = None,
     bucket: TokenBucket | None = None,
     jitter: float = 1.0,
+    patient: Callable[[str], bool] = lambda _: False,
 ) -> Queue[str]:
     """Build a queue whose jitter always falls the same way (1.0: the whole delay)."""
     metrics = (telemetry or Telemetry()).queue("prompts")
-    return Queue(run, metrics=metrics, jitter=lambda: jitter, workers=workers, backoff=backoff, bucket=bucket)
+    return Queue(
+        run,
+        metrics=metrics,
+        jitter=lambda: jitter,
+        workers=workers,
+        backoff=backoff,
+        bucket=bucket,
+        patient=patient,
+    )
 
 
 async def at(seconds: float) -> None:
@@ -183,6 +192,24 @@ def test_first_come_first_served() -> None:
         return [key for key, _ in runs.started]
 
     assert play(scenario()) == ["a", "b", "c", "a"]
+
+
+def test_patient_keys_give_way_and_are_not_forgotten() -> None:
+    """A thousand prompts that change at once come before the status of their versions, also one woken last."""
+
+    async def story() -> list[str]:
+        runs = Runs(takes=1.0)
+        queue = make(runs, workers=1, patient=str.islower)
+        async with queue:
+            for key in ("a", "B", "b", "C"):
+                queue.wake(key)
+            await asyncio.sleep(2.5)
+            queue.wake("D")
+            queue.wake("a")
+            await queue.join()
+        return [key for key, _ in runs.started]
+
+    assert play(story()) == ["a", "B", "C", "D", "b", "a"]
 
 
 def test_what_was_woken_before_the_start_runs_at_the_start() -> None:

@@ -103,7 +103,11 @@ class Engine:
         self._sources, self._profiles = sources, profiles
         self.store = Store()
         self.queue: Queue[Key] = Queue(
-            self._run, metrics=telemetry.queue("objects"), jitter=pace.jitter, workers=pace.workers
+            self._run,
+            metrics=telemetry.queue("objects"),
+            jitter=pace.jitter,
+            workers=pace.workers,
+            patient=lambda key: key.kind != PROMPT.kind,  # what applications are served comes first
         )
         self.trail = trail or NoTrail()
         self._applier = Applier(cluster, events, self.store, telemetry, self.wake, self.trail)

@@ -60,7 +60,7 @@ class _Deadline(NamedTuple):
 
 
 class Queue(Generic[K]):
-    """Run `run(key)` for each key that was woken, at most `workers` at once, first come first served.
+    """Run `run(key)` for each key that was woken, at most `workers` at once, first come first served but for `patient`.
 
     `run` returns the seconds until the key wants to run again, or None. Its outcome (this, or the retry of a failure)
     replaces the outcome before it; a deadline given to `wake_at` stands until it is due. A wake always runs at once,
@@ -77,6 +77,7 @@ class Queue(Generic[K]):
         workers: how many runs may be under way at once.
         backoff: the delays after failures.
         bucket: if given, limits how many runs start per second; its clock is the event loop's.
+        patient: says which keys give way to all others that are ready.
     """
 
     def __init__(
@@ -88,10 +89,13 @@ class Queue(Generic[K]):
         workers: int = 16,
         backoff: Backoff | None = None,
         bucket: TokenBucket | None = None,
+        patient: Callable[[K], bool] = lambda _: False,
     ) -> None:
         self._run, self._metrics, self._jitter, self._workers = run, metrics, jitter, workers
         self._backoff, self._bucket = backoff or Backoff(), bucket
+        self._patient = patient
         self._ready: deque[K] = deque()
+        self._ready_after: deque[K] = deque()  # those that give way
         self._added: dict[K, float] = {}  # every key that has to run, and since when
         self._running: dict[K, tuple[float, asyncio.Task[None]]] = {}
         self._failures: dict[K, int] = {}
@@ -169,14 +173,18 @@ class Queue(Generic[K]):
         self._metrics.adds.inc()
         self._rest.clear()
         if key not in self._running:
-            self._ready.append(key)
+            self._line_up(key)
+
+    def _line_up(self, key: K) -> None:
+        (self._ready_after if self._patient(key) else self._ready).append(key)
 
     def _pump(self) -> None:
         if self._loop is None:
             return
-        while self._ready and len(self._running) < self._workers and not self._throttled(self._loop):
-            key = self._ready.popleft()
-            self._begin(key, self._loop)
+        while (ready := self._ready or self._ready_after) and len(self._running) < self._workers:
+            if self._throttled(self._loop):
+                return
+            self._begin(ready.popleft(), self._loop)
 
     def _throttled(self, loop: asyncio.AbstractEventLoop) -> bool:
         if self._throttle is not None:
@@ -246,9 +254,9 @@ class Queue(Generic[K]):
         started, _ = self._running.pop(key)
         self._metrics.finished(result, self._now() - started)
         if key in self._added:
-            self._ready.append(key)
+            self._line_up(key)
         self._pump()
-        if not self._running and not self._ready:
+        if not self._running and not self._ready and not self._ready_after:
             self._rest.set()
 
     # --- deadlines
@@ -314,6 +322,7 @@ class Queue(Generic[K]):
 
     def _discard(self) -> None:
         self._ready.clear()
+        self._ready_after.clear()
         self._added.clear()
         if not self._running:
             self._rest.set()
