@@ -21,13 +21,15 @@ It uses your kubeconfig and your rights; the roles are in `manifests/roles-for-p
 and `list` on prompts, promptversions and promptrollbacks; `suspend`, `resume`, `fallback`, `enable`, `retry` and
 `review` need `patch` on prompts; `rollback` needs `create`, `release` and `ack` need `patch` on promptrollbacks.
 
-- **Exit status:** 0 done; 1 refused, not found, no cluster, or `lint` found something; 2 wrong usage or a file that
-  cannot be read.
+- **Exit status:** 0 done; 1 refused, not found, no cluster, or something was found; 2 wrong usage or a file that cannot
+  be read; 130 interrupted. `doctor` and `audit` have more to say by it: see their help.
+- **Names** may be as `kubectl get --output=name` prints them: `prompt.promptops.dev/greeting`.
 - **Output:** the result is on stdout, remarks and errors are on stderr. `-o json` and `-o yaml` are for programs.
   Colours are off when stdout is no terminal, and with `NO_COLOR` set.
-- **Text of prompts** is printed by `diff` and `get --text` only.
-- **Confirmation:** `rollback`, `release`, `retry` and `fallback` ask first when stdin is a terminal; `--yes` does not
-  ask.
+- **Text of prompts** is printed by `diff`, `get --text` and, after a rollback, by `explain` without `--no-texts`;
+  `backup` writes it to a file.
+- **Confirmation:** `rollback`, `release`, `retry`, `fallback`, `rehash` and `restore` ask first when stdin is a terminal;
+  `--yes` does not ask. `prune` asks always: where nobody can answer it needs `--yes`.
 - **Git:** `suspend`, `resume`, `fallback` and `enable` patch one field of `spec` as field manager `kubectl-prompt`.
   Where Git, Argo CD or Flux keeps the manifest, it may put the field back: change it there, too.
 """
