@@ -91,10 +91,17 @@ class Watched(World):
         ledger.rejected.add((decision.from_version, decision.at))
 
     def _waits(self) -> bool:
-        """Tell whether the daily limit was reached and nobody acknowledged anything since the beginning."""
+        """Tell whether the daily limit was reached and nobody acknowledged anything since the beginning.
+
+        A person may delete records that are released: with fewer than the limit before it, a refusal asks for nobody.
+        """
         specs = [record["spec"] for record in self.records.values()]
-        reached = any(spec.get("guard") == "DailyLimitReached" for spec in specs)
+        refused = [spec["decidedAt"] for spec in specs if spec.get("guard") == "DailyLimitReached"]
+        reached = any(self._decided_before(datetime.fromisoformat(each)) >= PER_DAY for each in refused)
         return reached and not any("acknowledge" in spec for spec in specs)
+
+    def _decided_before(self, instant: datetime) -> int:
+        return sum(by_rule and instant - DAY < at <= instant for at, by_rule in self.ledger.switched.values())
 
     def _check_activation(self, version: str) -> None:
         found = versions.record_of(self.versions[version])

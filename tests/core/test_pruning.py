@@ -52,11 +52,13 @@ def test_what_counts_for_the_day_stays() -> None:
 
 
 def test_what_waits_for_a_person_stays() -> None:
-    """The newest refusal at the daily limit, with the rollbacks it counted, also when those are released."""
+    """The refusal at the daily limit, with the rollbacks it counted, also when those are released; not later ones."""
     signed = {"by": "ana", "reason": "fixed"}
     limit = old(5, guard="DailyLimitReached")
     counted = old(4, decision="Executed", outcome="Recovered", release=signed)
     assert names(old(2, guard="DailyLimitReached", at=T0 - timedelta(days=2)), counted, limit) == ["record-002"]
+    later = old(6, guard="DailyLimitReached", at=T0 + timedelta(days=2))
+    assert names(counted, limit, later) == ["record-006"]
     assert names(counted, old(5, guard="DailyLimitReached", acknowledge=signed)) == ["record-004", "record-005"]
 
 

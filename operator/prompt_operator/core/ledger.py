@@ -137,11 +137,12 @@ class Ledger:
         It no longer waits when somebody acknowledged it, a later one, or so many of the rollbacks before it that the
         limit was not reached.
         """
-        waiting = (each for each in self.hand_overs if self._counted_within(each.at - DAY, each.at) >= most)
+        waiting = (each for each in self.hand_overs if self.counted_before(each.at) >= most)
         return max(waiting, key=lambda each: each.at, default=None)
 
-    def _counted_within(self, after: datetime, until: datetime) -> int:
-        return sum(each.counted and after < each.at <= until for each in self.executed)
+    def counted_before(self, instant: datetime) -> int:
+        """Count the automatic rollbacks of the day up to `instant` that nobody acknowledged."""
+        return sum(each.counted and instant - DAY < each.at <= instant for each in self.executed)
 
 
 def ledger_of(records: Iterable[RollbackRecord], decision: Decision | None) -> Ledger:

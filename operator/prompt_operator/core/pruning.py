@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prompt_operator.core.ledger import DAILY_LIMIT, DAY
+from prompt_operator.core.ledger import DAY, ledger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +23,7 @@ def prunable(records: Iterable[RollbackRecord], now: datetime) -> tuple[Rollback
     records = tuple(records)
     newest_first = sorted(records, key=lambda record: (record.at, record.name), reverse=True)
     requests = {record.name for record in records if record.is_request}
-    limit = max((r.at for r in records if r.guard == DAILY_LIMIT and not r.acknowledged), default=None)
+    limit = _limit_reached(records)
     return tuple(
         record
         for record in reversed(newest_first[KEPT:])
@@ -31,8 +31,18 @@ def prunable(records: Iterable[RollbackRecord], now: datetime) -> tuple[Rollback
     )
 
 
+def _limit_reached(records: tuple[RollbackRecord, ...]) -> datetime | None:
+    """Return when the daily limit was reached that a person is asked about.
+
+    Of the refusals since then, which come for as long as nobody answers, none stands on as many rollbacks.
+    """
+    ledger = ledger_of(records, None)
+    refusals = (each.at for each in ledger.hand_overs)
+    return max(refusals, key=lambda at: (ledger.counted_before(at), at), default=None)
+
+
 def _is_waited_for(record: RollbackRecord, limit: datetime | None) -> bool:
-    """The newest refusal at the daily limit waits for a person, and stands on the rollbacks of the day before it."""
+    """A refusal at the daily limit waits for a person, and stands on the rollbacks of the day before it."""
     return limit is not None and not record.acknowledged and limit - DAY < record.at <= limit
 
 
