@@ -28,7 +28,7 @@ and `list` on prompts, promptversions and promptrollbacks; `suspend`, `resume`, 
   Colours are off when stdout is no terminal, and with `NO_COLOR` set.
 - **Text of prompts** is printed by `diff`, `get --text` and, after a rollback, by `explain` without `--no-texts`;
   `backup` writes it to a file.
-- **Confirmation:** `rollback`, `release`, `retry`, `fallback`, `rehash` and `restore` ask first when stdin is a terminal;
+- **Confirmation:** `rollback`, `release`, `retry`, `fallback`, `rehash` and `restore` ask first on a terminal;
   `--yes` does not ask. `prune` asks always: where nobody can answer it needs `--yes`.
 - **Git:** `suspend`, `resume`, `fallback` and `enable` patch one field of `spec` as field manager `kubectl-prompt`.
   Where Git, Argo CD or Flux keeps the manifest, it may put the field back: change it there, too.
