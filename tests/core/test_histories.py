@@ -224,7 +224,8 @@ class Histories(RuleBasedStateMachine):
         """A person deletes a record whose release was seen; what it said of spacing goes with it."""
         self.world.settle(most=8 + self.requests)
         name = self._executed(number)["metadata"]["name"]
-        if "release" in self.world.records[name]["spec"]:
+        holding = {each["record"] for each in self.world.status.get("held", ())}
+        if "release" in self.world.records[name]["spec"] and name not in holding:
             del self.world.records[name]
             del self.world.ledger.switched[name]
 
