@@ -358,6 +358,35 @@ def test_a_long_story_is_cut() -> None:
     assert "… 43 more lines: kubectl prompt diff greeting 1.0.0 2.0.0 -n shop" in shown
 
 
+def test_what_people_signed_and_asked_for_is_part_of_the_story() -> None:
+    """A release, an acknowledgement and a retry: by whom, when and why, as the API server and status know it."""
+    limit = "greeting-20261121t080600z-4d5e6f70"
+    refused = record(limit, minutes=6, decision="Refused", guard="DailyLimitReached")
+    released = record()
+    for signed, member, minutes, why in (
+        (refused, "acknowledge", 7, "I take care"),
+        (released, "release", 8, "found it"),
+    ):
+        signed["spec"][member] = {"by": "ada", "reason": why}
+        signed["metadata"]["managedFields"].append(
+            {"manager": "kubectl-prompt", "time": at(minutes), "fieldsV1": {"f:spec": {f"f:{member}": {}}}}
+        )
+    retried = {"handledRequests": [{"verb": "Retry", "value": at(9)}, {"verb": "Review", "value": at(9)}]}
+    shown = told(rolled_back() | {"status": rolled_back()["status"] | retried}, released, refused)
+    assert (
+        text(f"""
+        What happened
+          2026-11-21T08:01:00Z  2.0.0 was activated for argocd
+          2026-11-21T08:05:00Z  2.0.0 was rolled back to 1.0.0, by rule critical-error-rate
+          2026-11-21T08:06:00Z  no rollback of 2.0.0 for rule critical-error-rate: DailyLimitReached
+          2026-11-21T08:07:00Z  ada acknowledged {limit}: I take care
+          2026-11-21T08:08:00Z  ada lifted the hold on 2.0.0: found it
+          2026-11-21T08:09:00Z  a person asked to try again what was held
+        """)
+        in shown
+    )
+
+
 def test_the_same_content_is_said() -> None:
     """Two versions that differ in nothing: the prompt is not the cause."""
     versions = [version(each, text="The same.") for each in ("1.0.0", "2.0.0")]

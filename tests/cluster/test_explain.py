@@ -78,8 +78,13 @@ async def operator(cluster: Cluster, namespace: str) -> AsyncIterator[Operated]:
 
 
 async def explained(operator: Operated, kubeconfig: Path, *words: str) -> Result:
-    """Run the command; it has an event loop of its own, so it runs beside the test's."""
-    given = ["explain", "greeting", "-n", operator.namespace, "--kubeconfig", str(kubeconfig), *words]
+    """Run `explain`."""
+    return await ran(operator, kubeconfig, "explain", "greeting", *words)
+
+
+async def ran(operator: Operated, kubeconfig: Path, *words: str) -> Result:
+    """Run a command; it has an event loop of its own, so it runs beside the test's."""
+    given = [*words, "-n", operator.namespace, "--kubeconfig", str(kubeconfig)]
     return await asyncio.to_thread(CliRunner().invoke, main, given)
 
 
@@ -151,3 +156,12 @@ async def test_a_rollback_that_did_not_help_is_told_as_critical(operator: Operat
     assert "Look outside the prompt" in told
     assert "Outcome: NotRecovered: error_rate 60.0%" in told
     assert "To let applications use their default: kubectl prompt fallback greeting" in told
+
+
+async def test_who_lifted_the_hold_is_part_of_the_story(operator: Operated, cluster: Cluster) -> None:
+    """The time is what the API server noted of the signature."""
+    (record,) = await operator.records("Executed")
+    name = record["metadata"]["name"]
+    assert (await ran(operator, cluster.kubeconfig, "release", name, "--reason", "found it")).exit_code == 0
+    told = (await explained(operator, cluster.kubeconfig)).stdout
+    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  admin lifted the hold on 1\.1\.0: found it\n", told)

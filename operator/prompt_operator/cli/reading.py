@@ -12,6 +12,7 @@ from prompt_operator.cli.errors import Refused
 from prompt_operator.ports import PROMPT, PROMPT_POLICY, PROMPT_ROLLBACK, PROMPT_VERSION, NotFound, UnknownKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from prompt_operator.cli.session import Session
@@ -63,12 +64,19 @@ async def policy_if_there(session: Session, name: str) -> PromptPolicy | None:
 
 async def rollbacks(session: Session, name: str) -> tuple[PromptRollback, ...]:
     """Read the requests and records of a prompt, newest first."""
+    return newest_first(await rollback_manifests(session, name))
+
+
+async def rollback_manifests(session: Session, name: str) -> list[Manifest]:
+    """Read the requests and records of a prompt as they are."""
     # No label selects them: a request that a person wrote by hand has none.
-    found = [
-        PromptRollback.from_manifest(each)
-        async for each in session.cluster.list(PROMPT_ROLLBACK, namespace=session.namespace)
-        if each["spec"]["promptRef"]["name"] == name
-    ]
+    found = session.cluster.list(PROMPT_ROLLBACK, namespace=session.namespace)
+    return [each async for each in found if each["spec"]["promptRef"]["name"] == name]
+
+
+def newest_first(manifests: Iterable[Manifest]) -> tuple[PromptRollback, ...]:
+    """Return requests and records as models, newest first."""
+    found = map(PromptRollback.from_manifest, manifests)
     return tuple(sorted(found, key=lambda each: (when(each), each.metadata.name), reverse=True))
 
 

@@ -11,6 +11,7 @@ from prompt_operator.api.common import rfc3339
 from prompt_operator.cli.printing import counted
 from prompt_operator.cli.reading import when
 from prompt_operator.cli.view.diff import compared
+from prompt_operator.core import instant
 from prompt_operator.core.audit.inputs import case_of
 from prompt_operator.core.duration import spoken
 from prompt_operator.core.ledger import DAY
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from prompt_operator.api.promptversion import ExplorationDecision, PromptVersion
     from prompt_operator.core.safeguards import Case
 
+Signed = tuple[str, str]
+"""Name of a record and the member of its spec that a person signed."""
 _MOMENTS = 20
 _DIFFERENCES = 60
 _GUARDED = "numbers of the guards are not in its record, which an earlier release wrote"
@@ -37,14 +40,25 @@ _GUARDED = "numbers of the guards are not in its record, which an earlier releas
 # --- timeline
 
 
-def timeline(prompt: Prompt, decision: Decision, rollbacks: Sequence[PromptRollback]) -> Iterator[str]:
-    """Yield what happened since the rejected version was activated, oldest first."""
+def timeline(
+    prompt: Prompt, decision: Decision, rollbacks: Sequence[PromptRollback], signed: Mapping[Signed, datetime]
+) -> Iterator[str]:
+    """Yield what happened since the rejected version was activated, oldest first.
+
+    Args:
+        prompt: the prompt.
+        decision: its last rollback.
+        rollbacks: requests and records, newest first.
+        signed: when a member of which record was signed; the API server notes it.
+    """
     entries = [each for each in prompt.status.history if each.at <= decision.at]
     begun = [each.at for each in entries if each.version == decision.from_version]
     start = max(begun, default=decision.at)
     moments = [
         *((each.at, _activated(each)) for each in reversed(prompt.status.history) if not _told_by(each, rollbacks)),
         *(moment for each in _requests_first(rollbacks) for moment in _moments(each)),
+        *(moment for each in rollbacks for moment in _signatures(each, signed)),
+        *((at, "a person asked to try again what was held") for at in _retries(prompt)),
     ]
     told = sorted((moment for moment in moments if moment[0] >= start), key=lambda moment: moment[0])
     if len(told) > _MOMENTS:
@@ -81,6 +95,20 @@ def _moments(record: PromptRollback) -> Iterator[tuple[datetime, str]]:
         yield status.executed_at, f"the ConfigMap serves {spec.to_version}"
     if status.judged_at is not None:
         yield status.judged_at, f"{status.outcome}: {status.message or 'no more is known'}"
+
+
+def _signatures(record: PromptRollback, signed: Mapping[Signed, datetime]) -> Iterator[tuple[datetime, str]]:
+    """Yield what people wrote on a record: after it, also where the API server's clock is behind the operator's."""
+    spec, name, decided = record.spec, record.metadata.name, when(record)
+    if spec.release is not None and (at := signed.get((name, "release"))):
+        yield max(at, decided), f"{spec.release.by} lifted the hold on {spec.from_version}: {spec.release.reason}"
+    if spec.acknowledge is not None and (at := signed.get((name, "acknowledge"))):
+        yield max(at, decided), f"{spec.acknowledge.by} acknowledged {name}: {spec.acknowledge.reason}"
+
+
+def _retries(prompt: Prompt) -> Iterator[datetime]:
+    written = (each.value for each in prompt.status.handled_requests if each.verb == "Retry")
+    yield from (at for text in written if (at := instant.parse(text)))
 
 
 def _decided(record: PromptRollback) -> str:

@@ -12,18 +12,22 @@ from prompt_operator.adapters.profiles import load_profiles
 from prompt_operator.cli import arguments, options, printing, reading
 from prompt_operator.cli.errors import sentence
 from prompt_operator.cli.explain.sections import Case, rejected, sections
+from prompt_operator.core.managed import SIGNATURES, signed_at
 from prompt_operator.core.policy import effective
 from prompt_operator.core.rules.measure import Identity
 from prompt_operator.core.rules.resolved import queries_of
 from prompt_operator.ports import Forbidden
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from prompt_operator.api.prompt import Prompt
     from prompt_operator.api.promptversion import PromptVersion
+    from prompt_operator.cli.explain.aftermath import Signed
     from prompt_operator.cli.explain.sections import Section
     from prompt_operator.cli.session import Session
+    from prompt_operator.ports import Manifest
 
 
 @click.command()
@@ -45,14 +49,26 @@ async def explain(session: Session, name: str, output: str, *, texts: bool, quer
     about, with what their author foresaw.
     """
     prompt = await reading.prompt(session, name)
-    rollbacks, asked = await reading.rollbacks(session, name), await _queries(session, prompt)
+    records, asked = await reading.rollback_manifests(session, name), await _queries(session, prompt)
     versions, unread = await _versions(session, prompt)
-    case = Case(prompt, rollbacks, versions, session.flags, session.now(), unread, texts, asked, queries)
+    case = Case(
+        *(prompt, reading.newest_first(records), versions, session.flags, session.now(), unread, texts, asked),
+        signed=dict(_signed(records)),
+        every_query=queries,
+    )
     told = sections(case)
     if output == "table":
         _print(told)
     else:
         printing.document([asdict(section) for section in told], output)
+
+
+def _signed(records: Iterable[Manifest]) -> Iterator[tuple[Signed, datetime]]:
+    """Yield when each signature was set."""
+    for record in records:
+        for member in SIGNATURES:
+            if member in record["spec"]:
+                yield (record["metadata"]["name"], member), signed_at(record, member)
 
 
 async def _versions(session: Session, prompt: Prompt) -> tuple[dict[str, PromptVersion], dict[str, str]]:

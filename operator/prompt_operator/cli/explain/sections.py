@@ -52,6 +52,8 @@ class Case:
     """Whether to tell what the texts of two versions differ in."""
     queries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Rule -> what its values are asked by, as far as that can be told from policy and profile."""
+    signed: Mapping[aftermath.Signed, datetime] = field(default_factory=dict)
+    """When a member of which record was signed."""
     every_query: bool = False
     """Whether to tell the queries of all rules that are Unknown, however many they are."""
 
@@ -224,7 +226,7 @@ def _normal(case: Case) -> Iterator[str]:
 def _happened(case: Case) -> Iterator[str]:
     decision = case.prompt.status.decision
     if decision is not None and rejected(case.prompt):
-        yield from aftermath.timeline(case.prompt, decision, case.rollbacks)
+        yield from aftermath.timeline(case.prompt, decision, case.rollbacks, case.signed)
 
 
 def _after_a_rollback(case: Case) -> Iterator[Section]:
