@@ -115,6 +115,8 @@ class Stage:
     arguments: tuple[str, ...] = ()
     program: Program | None = None
     died: asyncio.Event = field(default_factory=asyncio.Event)
+    ready: bool = False
+    """The last one that was started was ready once."""
     starts: int = 0
     trail: Trail = field(init=False)
     _looked: dict[str, _Looked] = field(default_factory=lambda: defaultdict(_Looked))
@@ -124,8 +126,10 @@ class Stage:
         self.trail = Trail(self.folder / "audit.jsonl")
 
     async def start(self) -> Self:
-        """Start the operator and wait until it is ready."""
+        """Start the operator and wait until it is ready, or killed before it was."""
         self.starts += 1
+        self.died.clear()
+        self.ready = False
         folder = self.folder / f"{self.starts}"
         folder.mkdir(parents=True)
         arguments = (
@@ -137,9 +141,14 @@ class Stage:
         kubeconfig = self.proxy.kubeconfig(folder / "kubeconfig", self.token)
         program = Program(folder, kubeconfig, arguments, program=(sys.executable, "-P", hurried.__file__))
         self.program = program.__enter__()
-        await asyncio.to_thread(program.until, "/readyz", 200)
-        self.died.clear()
+        await self.until(self._ready_or_killed)
         return self
+
+    async def _ready_or_killed(self) -> bool:
+        assert self.program is not None
+        status, _ = await asyncio.to_thread(self.program.get, "/readyz")
+        self.ready = status == 200
+        return self.ready or self.died.is_set()
 
     def kill(self) -> None:
         """SIGKILL it."""
@@ -174,13 +183,13 @@ class Stage:
 
     async def lives(self) -> bool:
         """Tell whether the operator runs and was ready once."""
-        return not self.died.is_set()
+        return self.ready and not self.died.is_set()
 
     @contextlib.asynccontextmanager
     async def another(self, folder: Path) -> AsyncIterator[Stage]:
         """Yield a second operator for the same namespace, with a proxy of its own."""
         async with Proxy(self.proxy.access) as proxy:
-            stage = replace(self, proxy=proxy, folder=folder, program=None, died=asyncio.Event(), starts=0)
+            stage = replace(self, proxy=proxy, folder=folder, program=None, died=asyncio.Event(), ready=False, starts=0)
             proxy.kill = stage.kill
             try:
                 yield await stage.start()
