@@ -129,6 +129,11 @@ def capped(**changed: dict[str, Any]) -> str:
         pytest.param({"b": {"at": after(hours=2), "acknowledge": SIGNED}}, "", id="a rollback acknowledged"),
         pytest.param({"b": {"at": after(hours=2), "release": SIGNED}}, "d", id="a release is none"),
         pytest.param({"f": {"at": after(hours=5), "acknowledge": SIGNED}}, "d", id="a rollback after it"),
+        pytest.param(
+            {"b": {"at": after(hours=2), "acknowledge": SIGNED}, "f": {"at": AT_LIMIT["at"]}},
+            "",
+            id="a rollback that followed within its second",
+        ),
     ],
 )
 def test_the_limit_waits_for_a_person(changed: dict[str, Any], waits: str) -> None:

@@ -141,8 +141,11 @@ class Ledger:
         return max(waiting, key=lambda each: each.at, default=None)
 
     def counted_before(self, instant: datetime) -> int:
-        """Count the automatic rollbacks of the day up to `instant` that nobody acknowledged."""
-        return sum(each.counted and instant - DAY < each.at <= instant for each in self.executed)
+        """Count the automatic rollbacks of the day before `instant` that nobody acknowledged.
+
+        Instants are whole seconds: one in the second of a refusal is the one that followed its acknowledgement.
+        """
+        return sum(each.counted and instant - DAY < each.at < instant for each in self.executed)
 
 
 def ledger_of(records: Iterable[RollbackRecord], decision: Decision | None) -> Ledger:
