@@ -119,6 +119,12 @@ class Facts:
     audited: Audited | None = None
     """What the audit trail holds; None while that is not known, or without a trail."""
 
+    @property
+    def served_version(self) -> str:
+        """The version that our ConfigMap says it serves; empty without one, or where it cannot be read."""
+        served = self.config_map.served if self.config_map is not None else None
+        return served.version if served is not None else ""
+
     def fresh_for_rule(self, rule: Rule) -> timedelta:
         """Return how old the reading of a rule may be before it is stale: slow windows are asked less often."""
         return self.fresh_for + cadence_of(rule)

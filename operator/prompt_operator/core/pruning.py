@@ -21,6 +21,8 @@ YOUNG = DAY
 def prunable(records: Iterable[RollbackRecord], now: datetime) -> tuple[RollbackRecord, ...]:
     """Return the records of one prompt that may go, oldest first."""
     records = tuple(records)
+    if len(records) <= KEPT:
+        return ()  # as nearly always, at each look at a prompt
     newest_first = sorted(records, key=lambda record: (record.at, record.name), reverse=True)
     requests = {record.name for record in records if record.is_request}
     limit = _limit_reached(records)

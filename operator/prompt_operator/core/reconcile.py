@@ -232,9 +232,8 @@ def _served(facts: Facts, status: PromptStatus) -> str:
     """Return the version that applications read: the active one, unless it could not be projected yet."""
     if status.projection is None:
         return ""
-    found = facts.config_map.served if facts.config_map is not None else None
-    if found is not None and found.version and status.projection.content_hash not in (None, status.active_hash):
-        return found.version
+    if facts.served_version and status.projection.content_hash not in (None, status.active_hash):
+        return facts.served_version
     return status.active_version or ""
 
 

@@ -69,7 +69,7 @@ def record_of_decision(facts: Facts, decision: Decision) -> CreateRecord | None:
 
 def once_recorded(facts: Facts, decision: Decision | None) -> Decision | None:
     """Return the decision as status keeps it: without the inputs as soon as its record has them."""
-    if decision is None or decision.inputs is None or not _recorded(facts, decision):
+    if decision is None or not awaits_record(decision) or not _recorded(facts, decision):
         return decision
     return decision.model_copy(update={"inputs": None})
 

@@ -108,8 +108,7 @@ def _served_now(facts: Facts, holds: Mapping[str, Hold]) -> str:
 
 def _lost(facts: Facts, active: str) -> bool:
     """Tell whether the active version can neither be read nor is served: it went away before it was projected."""
-    served = facts.config_map.served if facts.config_map is not None else None
-    if served is not None and served.version == active:
+    if facts.served_version == active:
         return False
     version = facts.versions.get(active)
     return version is None or not version.verified(known_hash(facts, active))
